@@ -1,0 +1,98 @@
+package facts
+
+// Verdict is ordered: the strictest of several wins. The zero value is
+// Unset, which counts as Deny wherever it reaches a gate.
+type Verdict uint8
+
+const (
+	Unset Verdict = iota
+	Allow
+	Hold
+	Deny
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Allow:
+		return "allow"
+	case Hold:
+		return "hold"
+	case Deny:
+		return "deny"
+	}
+	return "unset"
+}
+
+// MarshalText writes the policy's word for the verdict.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads the policy's word; an unknown one is Deny.
+func (v *Verdict) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case "allow":
+		*v = Allow
+	case "hold":
+		*v = Hold
+	case "unset":
+		*v = Unset
+	default:
+		*v = Deny
+	}
+	return nil
+}
+
+// Decision is what the policy says of one statement.
+type Decision struct {
+	Verdict Verdict   `json:"verdict"`
+	Rules   []RuleHit `json:"rules,omitempty"` // every rule that matched
+	// Refusals say why lineage or scope refused, whatever the rules said.
+	Refusals []Refusal `json:"refusals,omitempty"`
+	// Masks has one entry a result column that must not leave as it is, in
+	// order of Output.
+	Masks []ColumnMask `json:"masks,omitempty"`
+	// Classes that the statement reads or compares, masked or not.
+	Classes []string `json:"classes,omitempty"`
+	// Scrub says that upstream diagnostics must be replaced: the statement
+	// touches a table with a class that the identity may not see.
+	Scrub bool `json:"scrub,omitempty"`
+	// Secret marks constants and parameters (by index into Facts.Constants
+	// and by parameter number) that the record must hide.
+	SecretConstants []int `json:"secret_constants,omitempty"`
+	SecretParams    []int `json:"secret_params,omitempty"`
+	// Record is how many rows of each result the transcript keeps: -1 all.
+	Record int `json:"record"`
+}
+
+// RuleHit is one rule that matched, for one effect of the statement.
+type RuleHit struct {
+	Rule    string  `json:"rule"`
+	Effect  int     `json:"effect"`
+	Verdict Verdict `json:"verdict"`
+	Reason  string  `json:"reason,omitempty"`
+	// Failed holds the error of a condition that could not be evaluated and
+	// therefore counted as a match.
+	Failed string `json:"failed,omitempty"`
+}
+
+// Refusal is a use that the classes forbid. At is a byte offset, -1 where
+// unknown.
+type Refusal struct {
+	Class   string `json:"class,omitempty"`
+	Column  string `json:"column,omitempty"`
+	Message string `json:"message"` // what was not allowed and why, in plain words
+	Hint    string `json:"hint,omitempty"`
+	At      int    `json:"at"`
+}
+
+// ColumnMask binds a mask to a result column.
+type ColumnMask struct {
+	Output  int      `json:"output"`
+	Classes []string `json:"classes"`
+	Mask    Mask     `json:"mask"`
+}
+
+// Mask names a transformation of package mask, with its parameters.
+type Mask struct {
+	Name   string         `json:"name"`
+	Params map[string]any `json:"params,omitempty"`
+}
