@@ -78,6 +78,9 @@ type Relation struct {
 	// expressions (USING and WITH CHECK) of its policies.
 	RowSecurity bool     `json:"row_security,omitempty"`
 	Policies    []string `json:"policies,omitempty"`
+	// PartitionKey holds the attnums of a partitioned table's key, 0 for an
+	// expression.
+	PartitionKey []int32 `json:"partition_key,omitempty"`
 	// Extension names the extension that owns the relation.
 	Extension string `json:"extension,omitempty"`
 	// Temporary marks a relation of a session's temporary schema.
@@ -89,9 +92,14 @@ type Column struct {
 	Num       int32  `json:"num"` // attnum
 	Name      string `json:"name"`
 	Type      string `json:"type"`
+	Mod       string `json:"mod,omitempty"` // the type's modifier as written: "(10,2)"
 	NotNull   bool   `json:"not_null,omitempty"`
+	// Inline marks a type of variable length that is always kept in the row.
+	Inline bool `json:"inline,omitempty"`
 	Default   string `json:"default,omitempty"`   // expression
 	Generated string `json:"generated,omitempty"` // expression of a generated column
+	// Collation is qualified, "" for the type's own.
+	Collation string `json:"collation,omitempty"`
 	// LooseCollation marks a nondeterministic collation: "equal" values may
 	// then be written differently.
 	LooseCollation bool `json:"loose_collation,omitempty"`
@@ -104,6 +112,8 @@ type Constraint struct {
 	Kind    string  `json:"kind"`
 	Columns []int32 `json:"columns,omitempty"` // attnums
 	Expr    string  `json:"expr,omitempty"`    // of a check
+	// NotValid marks a check that rows from before it may violate.
+	NotValid bool `json:"not_valid,omitempty"`
 	// Foreign keys: the relation and columns referred to.
 	RefRelation uint32  `json:"ref_relation,omitempty"`
 	RefColumns  []int32 `json:"ref_columns,omitempty"`
@@ -112,10 +122,12 @@ type Constraint struct {
 // IndexDef is an index. Columns are attnums, 0 for an expression; Exprs are
 // the expressions and the predicate, as text.
 type IndexDef struct {
-	Name    string   `json:"name"`
-	Unique  bool     `json:"unique,omitempty"`
-	Columns []int32  `json:"columns,omitempty"`
-	Exprs   []string `json:"exprs,omitempty"`
+	Name   string `json:"name"`
+	Unique bool   `json:"unique,omitempty"`
+	// NullsEqual marks a unique index that treats NULLs as equal.
+	NullsEqual bool     `json:"nulls_equal,omitempty"`
+	Columns    []int32  `json:"columns,omitempty"`
+	Exprs      []string `json:"exprs,omitempty"`
 }
 
 // Trigger is a user-defined trigger. Events holds any of "insert", "update",
@@ -166,21 +178,27 @@ type Cast struct {
 	From      string `json:"from"`
 	To        string `json:"to"`
 	Function  string `json:"function,omitempty"`
-	Context   string `json:"context"` // e explicit, a assignment, i implicit
+	Method    string `json:"method,omitempty"` // f function, i input and output functions, b binary-coercible
+	Context   string `json:"context"`          // e explicit, a assignment, i implicit
 	Extension string `json:"extension,omitempty"`
 }
 
 // Type is a data type. Kind is pg_type.typtype: b base, c composite, d
 // domain, e enum, p pseudo, r range, m multirange.
 type Type struct {
-	OID       uint32 `json:"oid,omitempty"`
-	Schema    string `json:"schema"`
-	Name      string `json:"name"`
-	Kind      string `json:"kind"`
+	OID    uint32 `json:"oid,omitempty"`
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	Kind   string `json:"kind"`
+	// Category and Preferred steer overload resolution (pg_type.typcategory).
+	Category  string `json:"category,omitempty"`
+	Preferred bool   `json:"preferred,omitempty"`
 	Base      string `json:"base,omitempty"`     // of a domain
 	Element   string `json:"element,omitempty"`  // of an array
 	Relation  uint32 `json:"relation,omitempty"` // of a composite
-	Checks    bool   `json:"checks,omitempty"`   // a domain with CHECK constraints
+	Checks    bool   `json:"checks,omitempty"`   // a domain with CHECK or NOT NULL
+	// Check is what a domain demands of VALUE, as one condition.
+	Check     string `json:"check,omitempty"`
 	Extension string `json:"extension,omitempty"`
 }
 

@@ -176,6 +176,9 @@ type Use struct {
 	Name    string      `json:"name,omitempty"`
 	What    string      `json:"what"`
 	At      int         `json:"at"`
+	// InPredicate says that only the outcome of a condition depends on an
+	// opaque use, so that it tells no more than a comparison could.
+	InPredicate bool `json:"in_predicate,omitempty"`
 }
 
 // NoLimit is Effect.Limit where nothing limits the rows.
@@ -264,4 +267,13 @@ type Plan struct {
 	Known bool    `json:"known"`
 	Rows  int64   `json:"rows"`
 	Cost  float64 `json:"cost"`
+}
+
+// Column returns the column that r points to; ok is false for a reference out
+// of range.
+func (f *Facts) Column(r ColumnRef) (c TableColumn, ok bool) {
+	if r.Table < 0 || r.Table >= len(f.Tables) || r.Column < 0 || r.Column >= len(f.Tables[r.Table].Columns) {
+		return TableColumn{}, false
+	}
+	return f.Tables[r.Table].Columns[r.Column], true
 }

@@ -1,0 +1,300 @@
+package sqlpolicy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
+)
+
+// Input is all that a decision depends on.
+type Input struct {
+	Identity      facts.Identity
+	Session       facts.Session
+	Facts         *facts.Facts // with parameters bound
+	Text          string       // the statement's own
+	Params        []facts.Param
+	InTransaction bool
+	Plan          *facts.Plan // nil: not asked
+	Now           time.Time
+	// Prepare asks about a statement that is only prepared: what lineage
+	// forbids is refused, rules are left for its execution.
+	Prepare bool
+}
+
+// Decide says what becomes of a statement. It is pure and safe for concurrent
+// use; the strictest of all that applies wins.
+func (p *Policy) Decide(in Input) *facts.Decision {
+	b := p.bind(&in)
+	d := &facts.Decision{Verdict: facts.Allow, Record: p.Record.Rows, Classes: b.touchedClasses(), Scrub: b.scrub()}
+	b.refusals(d)
+	b.masks(d)
+	b.secrets(d)
+	if len(d.Refusals) > 0 {
+		d.Verdict = p.Unprovable
+		if b.hard {
+			d.Verdict = facts.Deny
+		}
+	}
+	if !in.Prepare {
+		p.rules(&in, b, d)
+	}
+	return d
+}
+
+// rules runs the rules, once an effect.
+func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
+	if reason := p.outOfScope(in); reason != "" {
+		d.Verdict = facts.Deny
+		d.Refusals = append(d.Refusals, facts.Refusal{Message: reason, Hint: "The policy's scopes say what this identity may reach.", At: -1})
+	}
+	if in.Facts.Unparsed != "" {
+		d.Verdict = max(d.Verdict, p.Unparsed)
+		if p.Unparsed != facts.Allow || b.anyInForce {
+			d.Verdict = max(d.Verdict, facts.Deny)
+			d.Refusals = append(d.Refusals, facts.Refusal{Message: "the statement could not be parsed: " + in.Facts.Unparsed,
+				Hint: "`unparsed: allow` lets such statements pass for identities with no class in force.", At: -1})
+		}
+	}
+	if len(p.Rules) == 0 {
+		d.Verdict = max(d.Verdict, p.Default)
+		return
+	}
+	a := newActivation(in)
+	matched := false
+	for i := range in.Facts.Effects {
+		e := &in.Facts.Effects[i]
+		a.effect(in, e, b.effectClasses(e))
+		for r := range p.Rules {
+			rule := &p.Rules[r]
+			yes, err := rule.program.eval(a)
+			hit := facts.RuleHit{Rule: rule.Name, Effect: i, Verdict: rule.Then, Reason: rule.Reason}
+			if err != nil {
+				hit.Failed = err.Error()
+				yes = rule.Then != facts.Allow // an error never allows
+			}
+			if yes {
+				matched = true
+				d.Rules = append(d.Rules, hit)
+				d.Verdict = max(d.Verdict, rule.Then)
+			}
+		}
+	}
+	if !matched {
+		d.Verdict = max(d.Verdict, p.Default)
+	}
+}
+
+// outOfScope says why the identity may not reach this target, database or
+// schema, "" where it may.
+func (p *Policy) outOfScope(in *Input) string {
+	named, ok := false, false
+	for _, s := range p.Scopes {
+		if !slices.Contains(s.Identities, in.Identity.Name) && !intersects(s.Groups, in.Identity.Groups) {
+			continue
+		}
+		named = true
+		ok = ok || within(s.Targets, in.Session.Target) && within(s.Databases, in.Session.Database) && s.schemas(in.Facts)
+	}
+	if named && !ok {
+		return fmt.Sprintf("identity %s may not reach this on target %s, database %s", in.Identity.Name, in.Session.Target, in.Session.Database)
+	}
+	return ""
+}
+
+func (s *Scope) schemas(f *facts.Facts) bool {
+	if len(s.Schemas) == 0 {
+		return true
+	}
+	for _, t := range f.Tables {
+		if !t.System && !within(s.Schemas, t.Schema) {
+			return false
+		}
+	}
+	return true
+}
+
+func within(patterns []string, s string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return wild(p, s) })
+}
+
+func intersects(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+}
+
+// binding is a statement's columns with their classes, as far as they are in
+// force for the identity.
+type binding struct {
+	p     *Policy
+	in    *Input
+	f     *facts.Facts
+	all   [][][]string // by table and column: the policy's classes
+	force [][][]string // those that the identity may not see
+	seen  map[string]bool
+	// anyInForce says that some class of columns binds this identity at all.
+	anyInForce bool
+	hard       bool // a refusal that no approver can lift
+}
+
+func (p *Policy) bind(in *Input) *binding {
+	b := &binding{p: p, in: in, f: in.Facts, seen: map[string]bool{}}
+	for _, u := range p.Unmask {
+		if slices.Contains(u.Identities, in.Identity.Name) || intersects(u.Groups, in.Identity.Groups) {
+			for _, c := range u.Classes {
+				b.seen[c] = true
+			}
+		}
+	}
+	for _, c := range p.Columns {
+		b.anyInForce = b.anyInForce || !b.seen[c.Class]
+	}
+	b.all = make([][][]string, len(b.f.Tables))
+	b.force = make([][][]string, len(b.f.Tables))
+	for i := range b.f.Tables {
+		b.all[i] = p.columnClasses(&b.f.Tables[i])
+		b.force[i] = make([][]string, len(b.all[i]))
+		for j, classes := range b.all[i] {
+			b.force[i][j] = b.inForce(classes)
+		}
+	}
+	return b
+}
+
+// inForce are the classes that stay when those the identity may see are taken
+// away. A value of several classes is in the clear only for who sees them all.
+func (b *binding) inForce(classes []string) []string {
+	if len(classes) == 0 {
+		return nil
+	}
+	if classes[0] == statisticsClass {
+		if b.anyInForce {
+			return classes
+		}
+		return nil
+	}
+	if slices.ContainsFunc(classes, func(c string) bool { return !b.seen[c] }) {
+		return classes
+	}
+	return nil
+}
+
+func (b *binding) classes(r facts.ColumnRef) []string {
+	if _, ok := b.f.Column(r); !ok {
+		return []string{statisticsClass} // a broken reference is never in the clear
+	}
+	return b.force[r.Table][r.Column]
+}
+
+// touchedClasses are the classes of what the statement reads or uses.
+func (b *binding) touchedClasses() []string {
+	var out []string
+	add := func(r facts.ColumnRef) {
+		if _, ok := b.f.Column(r); ok {
+			for _, c := range b.all[r.Table][r.Column] {
+				out = appendNew(out, c)
+			}
+		}
+	}
+	for _, o := range b.f.Outputs {
+		for _, s := range o.Sources {
+			add(s.ColumnRef)
+		}
+	}
+	for _, u := range b.f.Uses {
+		for _, c := range u.Columns {
+			add(c)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (b *binding) effectClasses(e *facts.Effect) []string {
+	var out []string
+	for _, r := range e.Columns {
+		if _, ok := b.f.Column(r); ok {
+			for _, c := range b.all[r.Table][r.Column] {
+				out = appendNew(out, c)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// scrub says that a table with a class in force is touched, whichever of its
+// columns is used: an error can print a whole row.
+func (b *binding) scrub() bool {
+	for _, t := range b.force {
+		for _, classes := range t {
+			if len(classes) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// masks gives each result column the mask of what it can show.
+func (b *binding) masks(d *facts.Decision) {
+	for i, o := range b.f.Outputs {
+		var classes []string
+		chosen := facts.Mask{}
+		for _, s := range o.Sources {
+			for _, c := range b.classes(s.ColumnRef) {
+				classes = appendNew(classes, c)
+				m := facts.Mask{Name: "redact"}
+				if cl := b.p.Classes[c]; cl != nil && s.Direct {
+					m = cl.Mask
+				}
+				if chosen.Name == "" || mask.Strictness(m.Name) < mask.Strictness(chosen.Name) {
+					chosen = m
+				}
+			}
+		}
+		if len(classes) > 0 {
+			d.Masks = append(d.Masks, facts.ColumnMask{Output: i, Classes: classes, Mask: chosen})
+		}
+	}
+}
+
+// secrets marks the constants and parameters that meet a classed column,
+// whoever may see it.
+func (b *binding) secrets(d *facts.Decision) {
+	classed := func(refs []facts.ColumnRef) bool {
+		return slices.ContainsFunc(refs, func(r facts.ColumnRef) bool {
+			_, ok := b.f.Column(r)
+			return !ok || len(b.all[r.Table][r.Column]) > 0
+		})
+	}
+	for i, c := range b.f.Constants {
+		if classed(c.Columns) {
+			d.SecretConstants = append(d.SecretConstants, i)
+		}
+	}
+	for _, u := range b.f.ParamUses {
+		if classed(u.Columns) && !slices.Contains(d.SecretParams, u.Param) {
+			d.SecretParams = append(d.SecretParams, u.Param)
+		}
+	}
+}
+
+// Hides says whether a column, by name, has a class that the identity may not
+// see. It is for the check of what the upstream announces, beside lineage.
+func (p *Policy) Hides(id facts.Identity, table facts.Name, column string, system bool) bool {
+	f := &facts.Facts{Tables: []facts.Table{{Name: table, System: system, Columns: []facts.TableColumn{{Name: column}}}}}
+	b := &binding{p: p, seen: map[string]bool{}}
+	for _, u := range p.Unmask {
+		if slices.Contains(u.Identities, id.Name) || intersects(u.Groups, id.Groups) {
+			for _, c := range u.Classes {
+				b.seen[c] = true
+			}
+		}
+	}
+	for _, c := range p.Columns {
+		b.anyInForce = b.anyInForce || !b.seen[c.Class]
+	}
+	return len(b.inForce(p.classesOf(&f.Tables[0], column))) > 0
+}

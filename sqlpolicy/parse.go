@@ -1,0 +1,306 @@
+package sqlpolicy
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/strictyaml"
+)
+
+// loader fills a Policy from a file and keeps what can only be checked at the
+// end.
+type loader struct {
+	p     *Policy
+	opt   Options
+	late  []func()
+	names map[string]bool // of rules
+}
+
+func parse(name string, src []byte, opt Options) (*Policy, error) {
+	l := &loader{opt: opt, names: map[string]bool{}, p: &Policy{
+		Classes: map[string]*Class{}, Functions: map[string]bool{},
+		Default: facts.Allow, Unprovable: facts.Deny, Unparsed: facts.Deny,
+		Record: Record{Rows: 100, Constants: "hash"},
+	}}
+	file, root := strictyaml.Parse(name, src)
+	if root != nil {
+		l.root(root)
+		for _, f := range l.late {
+			f()
+		}
+	}
+	if err := file.Err(); err != nil {
+		return nil, err
+	}
+	return l.p, nil
+}
+
+func (l *loader) root(root *strictyaml.Node) {
+	p := l.p
+	version := false
+	root.Map(map[string]func(*strictyaml.Node){
+		"version":    func(n *strictyaml.Node) { n.Int(1, 1); version = true },
+		"classes":    func(n *strictyaml.Node) { n.Each(l.class) },
+		"columns":    func(n *strictyaml.Node) { p.Columns = l.bindings(n, columnPattern) },
+		"payloads":   func(n *strictyaml.Node) { p.Payloads = l.bindings(n, payloadPattern) },
+		"unmask":     func(n *strictyaml.Node) { each(n, l.unmask) },
+		"rules":      func(n *strictyaml.Node) { each(n, l.rule) },
+		"budgets":    func(n *strictyaml.Node) { each(n, l.budget) },
+		"scopes":     func(n *strictyaml.Node) { each(n, l.scope) },
+		"default":    func(n *strictyaml.Node) { p.Default = l.verdict(n, "allow", "hold", "deny") },
+		"unprovable": func(n *strictyaml.Node) { p.Unprovable = l.verdict(n, "deny", "hold") },
+		"unparsed":   func(n *strictyaml.Node) { p.Unparsed = l.verdict(n, "allow", "hold", "deny") },
+		"functions":  l.functions,
+		"record":     l.record,
+		"limits":     l.limits,
+		"load_local": func(n *strictyaml.Node) { p.LoadLocal = n.Bool() },
+	})
+	if !version {
+		root.Problem("key \"version\" is missing; it must be 1")
+	}
+}
+
+func each(n *strictyaml.Node, f func(*strictyaml.Node)) {
+	for _, e := range n.List() {
+		f(e)
+	}
+}
+
+func (l *loader) verdict(n *strictyaml.Node, words ...string) facts.Verdict {
+	word := n.OneOf(words...)
+	if word == "hold" && !l.opt.Holds {
+		n.Problem("holds are not supported by this version: nobody could be asked; use deny")
+	}
+	var v facts.Verdict
+	if word != "" {
+		_ = v.UnmarshalText([]byte(word)) // one of the words: never fails
+	}
+	return v
+}
+
+func (l *loader) class(name string, n *strictyaml.Node) {
+	if name == statisticsClass {
+		n.Problem("class %q is the proxy's own", name)
+	}
+	c := &Class{Name: name, Mask: facts.Mask{Name: "redact"}, Compare: CompareEquality}
+	set := map[string]func(*strictyaml.Node){
+		"mask": func(n *strictyaml.Node) { c.Mask = l.mask(n) },
+		"compare": func(n *strictyaml.Node) {
+			c.Compare = Compare(n.OneOf(string(CompareNone), string(CompareEquality), string(CompareAny)))
+		},
+		"detect": func(n *strictyaml.Node) {
+			c.Detect = n.Strings()
+			for _, d := range n.List() {
+				d.OneOf(detectors...)
+			}
+		},
+	}
+	n.Map(set)
+	if name == "vector" && c.Mask.Name != "redact" {
+		n.Problem("class vector is for raw embeddings, whose only mask is redact")
+	}
+	l.p.Classes[name] = c
+}
+
+// detectors are the forms that can be found in values.
+var detectors = []string{"email", "card", "iban", "phone", "ssn", "secret"}
+
+// mask reads a mask's name, or a map of its name and parameters.
+func (l *loader) mask(n *strictyaml.Node) facts.Mask {
+	m := facts.Mask{}
+	if n.IsMap() {
+		n.Each(func(key string, v *strictyaml.Node) {
+			if key == "name" {
+				m.Name = v.String()
+				return
+			}
+			if m.Params == nil {
+				m.Params = map[string]any{}
+			}
+			m.Params[key] = v.Value()
+		})
+	} else {
+		m.Name = n.String()
+	}
+	if err := mask.Check(m); err != nil {
+		n.Problem("%v", err)
+		m = facts.Mask{Name: "redact"}
+	}
+	return m
+}
+
+func (l *loader) bindings(n *strictyaml.Node, compile func(string) (pattern, error)) []Binding {
+	var out []Binding
+	each(n, func(n *strictyaml.Node) {
+		b := Binding{}
+		n.Map(map[string]func(*strictyaml.Node){
+			"class": func(n *strictyaml.Node) { b.Class = n.String(); l.known(n, b.Class) },
+			"match": func(n *strictyaml.Node) {
+				for i, s := range n.Strings() {
+					if s == "" {
+						continue
+					}
+					p, err := compile(s)
+					if err != nil {
+						n.List()[i].Problem("pattern %q: %v", s, err)
+					}
+					b.patterns = append(b.patterns, p)
+				}
+			},
+		})
+		if b.Class == "" || len(b.patterns) == 0 {
+			n.Problem("needs class and match")
+		}
+		out = append(out, b)
+	})
+	return out
+}
+
+// known checks, at the end, that a class is defined.
+func (l *loader) known(n *strictyaml.Node, class string) {
+	l.late = append(l.late, func() {
+		if class != "" && l.p.Classes[class] == nil {
+			n.Problem("class %q is not defined under classes", class)
+		}
+	})
+}
+
+func (l *loader) classes(n *strictyaml.Node) []string {
+	out := n.Strings()
+	for i, e := range n.List() {
+		l.known(e, out[i])
+	}
+	return out
+}
+
+func (l *loader) unmask(n *strictyaml.Node) {
+	var u Unmask
+	n.Map(map[string]func(*strictyaml.Node){
+		"classes":    func(n *strictyaml.Node) { u.Classes = l.classes(n) },
+		"groups":     func(n *strictyaml.Node) { u.Groups = n.Strings() },
+		"identities": func(n *strictyaml.Node) { u.Identities = n.Strings() },
+	})
+	if len(u.Classes) == 0 || len(u.Groups)+len(u.Identities) == 0 {
+		n.Problem("needs classes, and groups or identities")
+	}
+	l.p.Unmask = append(l.p.Unmask, u)
+}
+
+func (l *loader) rule(n *strictyaml.Node) {
+	r := Rule{Approvers: Approvers{Count: 1, Within: 10 * time.Minute}}
+	approvers := false
+	n.Map(map[string]func(*strictyaml.Node){
+		"name": func(n *strictyaml.Node) {
+			r.Name = n.String()
+			if l.names[r.Name] {
+				n.Problem("another rule is named %q", r.Name)
+			}
+			l.names[r.Name] = true
+		},
+		"when": func(n *strictyaml.Node) {
+			r.When = n.String()
+			l.late = append(l.late, func() { l.compile(n, r.Name, r.When) })
+		},
+		"then":   func(n *strictyaml.Node) { r.Then = l.verdict(n, "allow", "hold", "deny") },
+		"reason": func(n *strictyaml.Node) { r.Reason = n.String() },
+		"approvers": func(n *strictyaml.Node) {
+			approvers = true
+			n.Map(map[string]func(*strictyaml.Node){
+				"groups": func(n *strictyaml.Node) { r.Approvers.Groups = n.Strings() },
+				"count":  func(n *strictyaml.Node) { r.Approvers.Count = int(n.Int(1, 10)) },
+				"within": func(n *strictyaml.Node) { r.Approvers.Within = n.Duration() },
+			})
+		},
+	})
+	if r.Name == "" || r.When == "" || r.Then == facts.Unset {
+		n.Problem("a rule needs name, when and then")
+	}
+	if approvers && r.Then != facts.Hold {
+		n.Problem("approvers are for rules with then: hold")
+	}
+	l.p.Rules = append(l.p.Rules, r)
+}
+
+func (l *loader) budget(n *strictyaml.Node) {
+	if !l.opt.Budgets {
+		n.Problem("budgets are not supported by this version; leave them out")
+	}
+	b := Budget{Then: facts.Deny}
+	amount := func(to *int64) func(*strictyaml.Node) {
+		return func(n *strictyaml.Node) { *to = n.Int(1, math.MaxInt64) }
+	}
+	n.Map(map[string]func(*strictyaml.Node){
+		"classes": func(n *strictyaml.Node) { b.Classes = l.classes(n) },
+		"groups":  func(n *strictyaml.Node) { b.Groups = n.Strings() },
+		"rows":    amount(&b.Rows), "bytes": amount(&b.Bytes), "tokens": amount(&b.Tokens),
+		"per":  func(n *strictyaml.Node) { b.Per = n.Duration() },
+		"then": func(n *strictyaml.Node) { b.Then = l.verdict(n, "hold", "deny") },
+	})
+	if b.Rows+b.Bytes+b.Tokens == 0 || b.Per == 0 {
+		n.Problem("a budget needs rows, bytes or tokens, and per")
+	}
+	l.p.Budgets = append(l.p.Budgets, b)
+}
+
+func (l *loader) scope(n *strictyaml.Node) {
+	var s Scope
+	list := func(to *[]string) func(*strictyaml.Node) {
+		return func(n *strictyaml.Node) { *to = n.Strings() }
+	}
+	n.Map(map[string]func(*strictyaml.Node){
+		"groups": list(&s.Groups), "identities": list(&s.Identities),
+		"targets": list(&s.Targets), "databases": list(&s.Databases), "schemas": list(&s.Schemas),
+		"collections": list(&s.Collections), "models": list(&s.Models),
+	})
+	if len(s.Groups)+len(s.Identities) == 0 {
+		n.Problem("a scope needs groups or identities")
+	}
+	l.p.Scopes = append(l.p.Scopes, s)
+}
+
+func (l *loader) functions(n *strictyaml.Node) {
+	for _, e := range n.List() {
+		name := e.String()
+		if !slices.Contains([]byte(name), '.') && name != "" {
+			e.Problem("name the function with its schema, as in app.%s", name)
+		}
+		l.p.Functions[name] = true
+	}
+}
+
+func (l *loader) record(n *strictyaml.Node) {
+	n.Map(map[string]func(*strictyaml.Node){
+		"rows": func(n *strictyaml.Node) {
+			switch s, _ := n.Value().(string); s {
+			case "all":
+				l.p.Record.Rows = -1
+			case "none":
+				l.p.Record.Rows = 0
+			case "":
+				l.p.Record.Rows = int(n.Int(0, 1_000_000))
+			default:
+				n.Problem("must be all, none or a number of rows")
+			}
+		},
+		"constants": func(n *strictyaml.Node) {
+			if l.p.Record.Constants = n.OneOf("hash", "sealed"); l.p.Record.Constants == "sealed" {
+				n.Problem("sealed constants are not supported by this version; use hash")
+			}
+		},
+	})
+}
+
+func (l *loader) limits(n *strictyaml.Node) {
+	bound := func(to *int, least, most int64) func(*strictyaml.Node) {
+		return func(n *strictyaml.Node) { *to = int(n.Int(least, most)) }
+	}
+	n.Map(map[string]func(*strictyaml.Node){
+		"row":       bound(&l.p.Limits.Row, 1<<10, 1<<30),
+		"statement": bound(&l.p.Limits.Statement, 1<<10, 64<<20),
+		"message":   bound(&l.p.Limits.Message, 1<<10, 1<<30),
+		"depth":     bound(&l.p.Limits.Depth, 10, 3000),
+	})
+}

@@ -1,0 +1,153 @@
+package sqlpolicy
+
+import (
+	"errors"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// pattern matches names part by part, from the right.
+type pattern struct {
+	parts      []string
+	collection string // payload patterns: before the colon
+}
+
+// columnPattern reads [database.][schema.]table.column.
+func columnPattern(s string) (pattern, error) {
+	parts := strings.Split(s, ".")
+	if len(parts) > 4 {
+		return pattern{}, errors.New("has more parts than database.schema.table.column")
+	}
+	if len(parts) < 2 {
+		return pattern{}, errors.New("needs at least table.column; write *." + s + " for a column of any table")
+	}
+	return pattern{parts: parts}, checkParts(parts)
+}
+
+// payloadPattern reads collection:path; ** crosses levels of the path.
+func payloadPattern(s string) (pattern, error) {
+	collection, rest, ok := strings.Cut(s, ":")
+	if !ok || collection == "" || rest == "" {
+		return pattern{}, errors.New("must be collection:path")
+	}
+	parts := strings.Split(rest, ".")
+	return pattern{parts: parts, collection: collection}, checkParts(append(parts, collection))
+}
+
+func checkParts(parts []string) error {
+	for _, p := range parts {
+		if p == "" {
+			return errors.New("has an empty part")
+		}
+		if strings.ContainsAny(p, `[]\`) {
+			return errors.New("may use * and ? as wildcards, nothing else")
+		}
+	}
+	return nil
+}
+
+func wild(p, s string) bool {
+	if p == "*" {
+		return true
+	}
+	if !strings.ContainsAny(p, "*?") {
+		return p == s
+	}
+	ok, err := path.Match(strings.ReplaceAll(p, "/", "\x00"), strings.ReplaceAll(s, "/", "\x00"))
+	return ok && err == nil
+}
+
+// matches says whether the pattern names that column.
+func (p pattern) matches(n facts.Name, column string) bool {
+	name := [4]string{n.Database, n.Schema, n.Name, column}
+	for i, part := range p.parts {
+		if !wild(part, name[4-len(p.parts)+i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// classCache remembers which classes a table's columns have.
+type classCache struct {
+	mu     sync.RWMutex
+	tables map[*facts.Table][][]string
+}
+
+// maxCached bounds the cache; it starts over when it is full.
+const maxCached = 20000
+
+// columnClasses are the classes of each of a table's columns.
+func (p *Policy) columnClasses(t *facts.Table) [][]string {
+	p.cache.mu.RLock()
+	got, ok := p.cache.tables[t]
+	p.cache.mu.RUnlock()
+	if ok {
+		return got
+	}
+	out := make([][]string, len(t.Columns))
+	for i, c := range t.Columns {
+		out[i] = p.classesOf(t, c.Name)
+	}
+	p.cache.mu.Lock()
+	defer p.cache.mu.Unlock()
+	if p.cache.tables == nil || len(p.cache.tables) >= maxCached {
+		p.cache.tables = map[*facts.Table][][]string{}
+	}
+	p.cache.tables[t] = out
+	return out
+}
+
+var statistics = func() []pattern {
+	var out []pattern
+	for _, s := range facts.StatisticsColumns() {
+		p, err := columnPattern(s)
+		if err != nil {
+			panic(err) // a constant of the program
+		}
+		out = append(out, p)
+	}
+	return out
+}()
+
+func (p *Policy) classesOf(t *facts.Table, column string) []string {
+	var out []string
+	if t.System {
+		for _, s := range statistics {
+			if s.matches(t.Name, column) {
+				return []string{statisticsClass}
+			}
+		}
+		return nil
+	}
+	names := append([]facts.Name{t.Name}, t.Family...)
+	for _, b := range p.Columns {
+		if b.matchesAny(names, column) {
+			out = appendNew(out, b.Class)
+		}
+	}
+	return out
+}
+
+func (b Binding) matchesAny(names []facts.Name, column string) bool {
+	for _, pt := range b.patterns {
+		for _, n := range names {
+			if pt.matches(n, column) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func appendNew(list []string, s string) []string {
+	for _, x := range list {
+		if x == s {
+			return list
+		}
+	}
+	return append(list, s)
+}

@@ -1,0 +1,152 @@
+// Package sqlpolicy reads a policy and decides. Decide is pure: no I/O, no
+// clock, no network, so that a live session, a test and a replay decide
+// through the same function. It knows facts and classes, and nothing of
+// wires, schemas or storage.
+//
+// Everything that the policy does not clearly allow is refused: an unknown
+// verdict is deny, a condition that fails to evaluate counts as a match for
+// hold and deny and never for allow, and a use that lineage could not show
+// safe is refused whatever the rules say.
+package sqlpolicy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// Compare is what a class lets statements compare.
+type Compare string
+
+const (
+	CompareNone     Compare = "none"
+	CompareEquality Compare = "equality"
+	CompareAny      Compare = "any"
+)
+
+// statisticsClass is the reserved class of what the store derives from values
+// (facts.StatisticsColumns): in force whenever any class is, redacted, and
+// never compared.
+const statisticsClass = "statistics"
+
+// Class is a kind of sensitive value.
+type Class struct {
+	Name    string
+	Mask    facts.Mask
+	Compare Compare
+	Detect  []string
+}
+
+// Binding gives a class to columns or payload paths by patterns.
+type Binding struct {
+	Class    string
+	patterns []pattern
+}
+
+// Unmask lets groups or identities see classes in the clear.
+type Unmask struct {
+	Classes    []string
+	Groups     []string
+	Identities []string
+}
+
+// Approvers say who may grant a hold, how many, and how long it waits.
+type Approvers struct {
+	Groups []string
+	Count  int
+	Within time.Duration
+}
+
+// Rule is one rule; When is compiled.
+type Rule struct {
+	Name      string
+	When      string
+	Then      facts.Verdict
+	Reason    string
+	Approvers Approvers
+	program   condition
+	usesPlan  bool
+}
+
+// Budget bounds what an identity may read in a window.
+type Budget struct {
+	Classes []string
+	Groups  []string
+	Rows    int64
+	Bytes   int64
+	Tokens  int64
+	Per     time.Duration
+	Then    facts.Verdict
+}
+
+// Scope lists what an identity or group may reach. Empty lists allow all.
+type Scope struct {
+	Groups, Identities                               []string
+	Targets, Databases, Schemas, Collections, Models []string
+}
+
+// Record says what transcripts keep. Rows is -1 for all.
+type Record struct {
+	Rows      int
+	Constants string // hash or sealed
+}
+
+// Limits of the policy, in bytes and counts; 0 is the configuration's.
+type Limits struct {
+	Row, Statement, Message, Depth int
+}
+
+// Policy is a loaded policy. It is immutable and safe for concurrent use.
+type Policy struct {
+	Hash       string // of the file's bytes
+	Classes    map[string]*Class
+	Columns    []Binding
+	Payloads   []Binding
+	Unmask     []Unmask
+	Rules      []Rule
+	Budgets    []Budget
+	Scopes     []Scope
+	Default    facts.Verdict
+	Unprovable facts.Verdict // deny or hold
+	Unparsed   facts.Verdict
+	Functions  map[string]bool // vouched
+	Record     Record
+	Limits     Limits
+	LoadLocal  bool
+
+	cache classCache
+}
+
+// Options are what the program around can do; a policy that needs more is
+// refused at load.
+type Options struct {
+	Holds   bool // someone can be asked
+	Budgets bool
+	Plan    bool // the upstream's planner can be asked
+}
+
+// Load reads and checks the policy at path. The error is Problems, with all
+// that is wrong, or one of reading the file.
+func Load(path string, opt Options) (*Policy, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the policy: %w", err)
+	}
+	return Parse(filepath.Base(path), src, opt)
+}
+
+// Parse is Load for bytes at hand; name stands in error messages.
+func Parse(name string, src []byte, opt Options) (*Policy, error) {
+	p, err := parse(name, src, opt)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(src)
+	p.Hash = hex.EncodeToString(sum[:])
+	return p, nil
+}
