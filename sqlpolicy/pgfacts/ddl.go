@@ -1,0 +1,446 @@
+package pgfacts
+
+import (
+	"strings"
+	"unicode"
+
+	pg_query "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// verbOf writes a node's kind as a verb: CreateTableAsStmt is CREATE TABLE AS.
+func verbOf(n *pg_query.Node) string {
+	name := strings.TrimPrefix(strings.TrimPrefix(nodeKind(n), "Node_"), "*pg_query.Node_")
+	name = strings.TrimSuffix(name, "Stmt")
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && unicode.IsUpper(r) && !unicode.IsUpper(rune(name[i-1])) {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToUpper(r))
+	}
+	return b.String()
+}
+
+func nodeKind(n *pg_query.Node) string {
+	m := n.ProtoReflect()
+	f := m.WhichOneof(m.Descriptor().Oneofs().Get(0))
+	if f == nil {
+		return ""
+	}
+	return string(f.Message().Name())
+}
+
+// ddl covers definitions, privileges and administration.
+func (o *one) ddl(n *pg_query.Node) error {
+	e := facts.Effect{Action: facts.DDL, Verb: verbOf(n), Limit: facts.NoLimit}
+	o.changes().ReloadSchema = true
+	switch x := n.Node.(type) {
+	case *pg_query.Node_CreateStmt:
+		return o.createTable(x.CreateStmt, e)
+	case *pg_query.Node_CreateTableAsStmt:
+		return o.createTableAs(x.CreateTableAsStmt)
+	case *pg_query.Node_ViewStmt:
+		return o.createView(x.ViewStmt, e)
+	case *pg_query.Node_DropStmt:
+		o.drop(x.DropStmt, e)
+	case *pg_query.Node_TruncateStmt:
+		e.Verb, e.Destructive = "TRUNCATE", true
+		for _, r := range x.TruncateStmt.Relations {
+			obj, rel := o.named(r.GetRangeVar())
+			e.Objects = append(e.Objects, obj)
+			if rel != nil {
+				o.table(rel)
+				o.triggers(rel, "truncate")
+			}
+		}
+		o.effect(e)
+		o.change = nil
+	case *pg_query.Node_DropdbStmt, *pg_query.Node_DropTableSpaceStmt, *pg_query.Node_DropOwnedStmt, *pg_query.Node_DropUserMappingStmt, *pg_query.Node_DropSubscriptionStmt:
+		e.Verb, e.Destructive = strings.Replace(e.Verb, "DROPDB", "DROP DATABASE", 1), true
+		o.effect(e)
+	case *pg_query.Node_AlterTableStmt:
+		o.alterTable(x.AlterTableStmt, e)
+	case *pg_query.Node_RenameStmt:
+		o.rename(x.RenameStmt, e)
+	case *pg_query.Node_AlterObjectSchemaStmt:
+		s := x.AlterObjectSchemaStmt
+		obj, rel := o.named(s.Relation)
+		if rel != nil {
+			e.Objects = append(e.Objects, obj)
+			o.moved(rel, facts.Name{Database: o.view.Database, Schema: s.Newschema, Name: rel.Name}, nil)
+		}
+		o.effect(e)
+	case *pg_query.Node_IndexStmt:
+		o.index(x.IndexStmt, e)
+	case *pg_query.Node_RefreshMatViewStmt:
+		return o.refresh(x.RefreshMatViewStmt, e)
+	case *pg_query.Node_CreateFunctionStmt:
+		schema, name := splitName(x.CreateFunctionStmt.Funcname)
+		if schema == "" {
+			schema = o.future(&pg_query.RangeVar{Relname: name}).Schema
+		}
+		e.Verb = "CREATE FUNCTION"
+		e.Objects = []facts.Object{{Kind: "function", Name: facts.Name{Database: o.view.Database, Schema: schema, Name: name}}}
+		o.effect(e)
+	case *pg_query.Node_AlterFunctionStmt:
+		schema, name := splitName(x.AlterFunctionStmt.Func.GetObjname())
+		for _, f := range o.view.FunctionsNamed(schema, name) {
+			e.Objects = append(e.Objects, facts.Object{Kind: "function", Name: facts.Name{Database: o.view.Database, Schema: f.Schema, Name: f.Name}})
+		}
+		o.effect(e)
+	case *pg_query.Node_GrantStmt, *pg_query.Node_GrantRoleStmt, *pg_query.Node_AlterDefaultPrivilegesStmt, *pg_query.Node_CreateRoleStmt,
+		*pg_query.Node_AlterRoleStmt, *pg_query.Node_DropRoleStmt, *pg_query.Node_ReassignOwnedStmt, *pg_query.Node_AlterOwnerStmt:
+		e.Action = facts.Privilege
+		o.effect(e)
+	case *pg_query.Node_AlterRoleSetStmt:
+		e.Action = facts.Privilege
+		o.effect(e)
+		return checkSetStmt(x.AlterRoleSetStmt.Setstmt)
+	case *pg_query.Node_AlterDatabaseSetStmt:
+		o.effect(e)
+		return checkSetStmt(x.AlterDatabaseSetStmt.Setstmt)
+	case *pg_query.Node_VacuumStmt:
+		e.Action, e.Verb = facts.Admin, "ANALYZE"
+		if x.VacuumStmt.IsVacuumcmd {
+			e.Verb = "VACUUM"
+		}
+		for _, r := range x.VacuumStmt.Rels {
+			if obj, rel := o.named(r.GetVacuumRelation().GetRelation()); rel != nil {
+				o.table(rel)
+				e.Objects = append(e.Objects, obj)
+			}
+		}
+		for _, opt := range x.VacuumStmt.Options {
+			if strings.EqualFold(opt.GetDefElem().GetDefname(), "verbose") {
+				o.use(facts.Use{Kind: facts.UseCode, Name: "VERBOSE", What: e.Verb + " VERBOSE, which reports sizes", At: -1})
+			}
+		}
+		o.effect(e)
+		o.change = nil
+	case *pg_query.Node_ClusterStmt, *pg_query.Node_ReindexStmt, *pg_query.Node_CheckPointStmt, *pg_query.Node_AlterSystemStmt:
+		e.Action = facts.Admin
+		o.effect(e)
+	case *pg_query.Node_CreateExtensionStmt, *pg_query.Node_AlterExtensionStmt, *pg_query.Node_CreatedbStmt, *pg_query.Node_AlterDatabaseStmt:
+		e.Action = facts.Admin
+		o.effect(e)
+	case *pg_query.Node_CommentStmt, *pg_query.Node_SecLabelStmt:
+		o.change = nil
+		o.effect(e)
+	default:
+		if !strings.HasSuffix(nodeKind(n), "Stmt") {
+			return notUnderstood("this statement", -1)
+		}
+		o.effect(e)
+	}
+	return nil
+}
+
+func checkSetStmt(s *pg_query.VariableSetStmt) error {
+	o := &one{analysis: newAnalysis(&catalog.View{}, "")}
+	return o.set(s)
+}
+
+// triggers notes the code that a change of a table runs.
+func (o *one) triggers(r *catalog.Relation, event string) {
+	for _, t := range r.Triggers {
+		for _, ev := range t.Events {
+			if ev == event {
+				o.use(facts.Use{Kind: facts.UseCode, Name: t.Function, What: "trigger " + t.Name, At: -1})
+			}
+		}
+	}
+}
+
+func (o *one) createTable(s *pg_query.CreateStmt, e facts.Effect) error {
+	e.Verb = "CREATE TABLE"
+	e.Objects = []facts.Object{{Kind: "table", Name: o.future(s.Relation)}}
+	o.effect(e)
+	o.created(s.Relation)
+	return nil
+}
+
+func (o *one) createTableAs(s *pg_query.CreateTableAsStmt) error {
+	verb := "CREATE TABLE AS"
+	if s.Objtype == pg_query.ObjectType_OBJECT_MATVIEW {
+		verb = "CREATE MATERIALIZED VIEW"
+	}
+	var out []facts.Output
+	if ex := s.Query.GetExecuteStmt(); ex != nil {
+		if err := o.execute(ex); err != nil {
+			return err
+		}
+		out = o.f.Outputs
+		o.f.Outputs = nil
+	} else {
+		var err error
+		if out, err = o.queries(s.Query, nil); err != nil {
+			return err
+		}
+	}
+	if s.Objtype == pg_query.ObjectType_OBJECT_MATVIEW {
+		// Its rows keep their lineage: reads of it are analysed through its
+		// definition.
+		o.effect(facts.Effect{Action: facts.DDL, Verb: verb, Objects: []facts.Object{{Kind: "materialized view", Name: o.future(s.Into.Rel)}}})
+		o.created(s.Into.Rel)
+		return nil
+	}
+	o.selectInto(s.Into, verb, out)
+	return nil
+}
+
+func (o *one) createView(s *pg_query.ViewStmt, e facts.Effect) error {
+	e.Verb = "CREATE VIEW"
+	if s.Replace {
+		e.Verb = "CREATE OR REPLACE VIEW"
+	}
+	scratch := newAnalysis(o.view, o.text)
+	if _, err := scratch.query(s.Query, nil); err != nil {
+		return err
+	}
+	e.Objects = []facts.Object{{Kind: "view", Name: o.future(s.View)}}
+	o.effect(e)
+	o.created(s.View)
+	return nil
+}
+
+func (o *one) drop(s *pg_query.DropStmt, e facts.Effect) {
+	kind := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s.RemoveType.String(), "OBJECT_"), "_", " "))
+	if kind == "matview" {
+		kind = "materialized view"
+	}
+	e.Verb, e.Destructive = "DROP "+strings.ToUpper(kind), true
+	for _, n := range s.Objects {
+		list := n.GetList().GetItems()
+		if list == nil {
+			if t := n.GetTypeName(); t != nil {
+				list = t.Names
+			} else if f := n.GetObjectWithArgs(); f != nil {
+				list = f.Objname
+			} else if n.GetString_() != nil {
+				list = []*pg_query.Node{n}
+			}
+		}
+		schema, name := splitName(list)
+		obj := facts.Object{Kind: kind, Name: facts.Name{Database: o.view.Database, Schema: schema, Name: name}}
+		switch kind {
+		case "table", "view", "materialized view", "sequence", "index", "foreign table":
+			if r := o.view.Relation(schema, name); r != nil {
+				obj = relationObject(r)
+				if r.Temporary {
+					o.changes().ReloadSession = true
+				}
+			}
+		case "function":
+			if schema == "" {
+				for _, f := range o.view.FunctionsNamed("", name) {
+					obj.Schema = f.Schema
+				}
+			}
+		}
+		e.Objects = append(e.Objects, obj)
+	}
+	o.effect(e)
+}
+
+// harmless are the ALTER TABLE commands that read no value.
+var harmless = map[pg_query.AlterTableType]bool{
+	pg_query.AlterTableType_AT_ColumnDefault: true, pg_query.AlterTableType_AT_DropNotNull: true, pg_query.AlterTableType_AT_SetStatistics: true,
+	pg_query.AlterTableType_AT_SetOptions: true, pg_query.AlterTableType_AT_ResetOptions: true, pg_query.AlterTableType_AT_SetStorage: true,
+	pg_query.AlterTableType_AT_DropColumn: true, pg_query.AlterTableType_AT_DropConstraint: true, pg_query.AlterTableType_AT_ChangeOwner: true,
+	pg_query.AlterTableType_AT_SetRelOptions: true, pg_query.AlterTableType_AT_ResetRelOptions: true, pg_query.AlterTableType_AT_EnableTrig: true,
+	pg_query.AlterTableType_AT_DisableTrig: true, pg_query.AlterTableType_AT_EnableRowSecurity: true, pg_query.AlterTableType_AT_DisableRowSecurity: true,
+	pg_query.AlterTableType_AT_ForceRowSecurity: true, pg_query.AlterTableType_AT_NoForceRowSecurity: true, pg_query.AlterTableType_AT_ReplicaIdentity: true,
+	pg_query.AlterTableType_AT_AddIdentity: true, pg_query.AlterTableType_AT_SetIdentity: true, pg_query.AlterTableType_AT_DropIdentity: true,
+}
+
+func (o *one) alterTable(s *pg_query.AlterTableStmt, e facts.Effect) {
+	e.Verb = "ALTER TABLE"
+	obj, r := o.named(s.Relation)
+	e.Objects = []facts.Object{obj}
+	for _, n := range s.Cmds {
+		c := n.GetAlterTableCmd()
+		switch c.Subtype {
+		case pg_query.AlterTableType_AT_DropColumn, pg_query.AlterTableType_AT_AlterColumnType, pg_query.AlterTableType_AT_DetachPartition:
+			e.Destructive = true
+		}
+		if r == nil || harmless[c.Subtype] {
+			continue
+		}
+		if def := c.Def.GetColumnDef(); c.Subtype == pg_query.AlterTableType_AT_AddColumn && plainColumn(def) {
+			continue
+		}
+		var only []facts.ColumnRef
+		if c.Subtype == pg_query.AlterTableType_AT_SetNotNull || c.Subtype == pg_query.AlterTableType_AT_AddConstraint {
+			only = o.mentioned(r, c)
+		} else {
+			only = o.refs(r)
+		}
+		if len(only) > 0 {
+			o.use(facts.Use{Kind: facts.UseOpaque, Columns: only, What: "ALTER TABLE, which looks at the rows or at what their columns are called", At: -1})
+		}
+	}
+	if r != nil {
+		o.table(r)
+	}
+	o.effect(e)
+}
+
+// plainColumn is a new column that is filled from nothing in the row.
+func plainColumn(def *pg_query.ColumnDef) bool {
+	for _, n := range def.GetConstraints() {
+		switch c := n.GetConstraint(); c.GetContype() {
+		case pg_query.ConstrType_CONSTR_GENERATED, pg_query.ConstrType_CONSTR_CHECK, pg_query.ConstrType_CONSTR_FOREIGN:
+			return false
+		}
+	}
+	return true
+}
+
+// mentioned are the columns that a constraint is about; all where it has an
+// expression.
+func (o *one) mentioned(r *catalog.Relation, c *pg_query.AlterTableCmd) []facts.ColumnRef {
+	all := o.refs(r)
+	k := c.Def.GetConstraint()
+	if k.GetRawExpr() != nil {
+		said := map[string]bool{}
+		walk(k.RawExpr, func(n *pg_query.Node) bool {
+			if f := n.GetColumnRef().GetFields(); len(f) > 0 {
+				said[f[len(f)-1].GetString_().GetSval()] = true
+			}
+			return true
+		})
+		return o.keep(r, all, said)
+	}
+	said := map[string]bool{c.Name: true}
+	for _, list := range [][]*pg_query.Node{k.GetKeys(), k.GetFkAttrs()} {
+		for _, n := range names(list) {
+			said[n] = true
+		}
+	}
+	if k.GetContype() == pg_query.ConstrType_CONSTR_EXCLUSION || k.GetIndexname() != "" {
+		return all
+	}
+	return o.keep(r, all, said)
+}
+
+func (o *one) keep(r *catalog.Relation, all []facts.ColumnRef, said map[string]bool) []facts.ColumnRef {
+	var out []facts.ColumnRef
+	for _, ref := range all {
+		if c, ok := columnNameOf(o.f, ref); ok && said[c] {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+func columnNameOf(f *facts.Facts, r facts.ColumnRef) (string, bool) {
+	if r.Table >= len(f.Tables) || r.Column >= len(f.Tables[r.Table].Columns) {
+		return "", false
+	}
+	return f.Tables[r.Table].Columns[r.Column].Name, true
+}
+
+// rename launders: classes are bound to names, so that each column keeps its
+// values under another one.
+func (o *one) rename(s *pg_query.RenameStmt, e facts.Effect) {
+	e.Verb = "ALTER " + strings.ReplaceAll(strings.TrimPrefix(s.RenameType.String(), "OBJECT_"), "_", " ") + " RENAME"
+	obj, r := o.named(s.Relation)
+	if r != nil {
+		e.Objects = []facts.Object{obj}
+	}
+	switch {
+	case r == nil:
+	case s.RenameType == pg_query.ObjectType_OBJECT_COLUMN:
+		o.moved(r, facts.Name{Database: o.view.Database, Schema: r.Schema, Name: r.Name}, map[string]string{s.Subname: s.Newname})
+	case s.RenameType == pg_query.ObjectType_OBJECT_TABLE || s.RenameType == pg_query.ObjectType_OBJECT_FOREIGN_TABLE:
+		o.moved(r, facts.Name{Database: o.view.Database, Schema: r.Schema, Name: s.Newname}, nil)
+	}
+	if s.RenameType == pg_query.ObjectType_OBJECT_SCHEMA {
+		for i := range o.view.Relations {
+			if rel := &o.view.Relations[i]; rel.Schema == s.Subname && len(rel.Columns) > 0 {
+				o.moved(rel, facts.Name{Database: o.view.Database, Schema: s.Newname, Name: rel.Name}, nil)
+			}
+		}
+	}
+	o.effect(e)
+}
+
+func (o *one) moved(r *catalog.Relation, to facts.Name, columns map[string]string) {
+	if r.Kind == catalog.RelView || r.Kind == catalog.RelIndex || r.Kind == catalog.RelSequence {
+		return // a view's columns carry their lineage
+	}
+	refs := o.refs(r)
+	t := facts.Table{Name: to}
+	for _, ref := range refs {
+		name, _ := columnNameOf(o.f, ref)
+		if n, ok := columns[name]; ok {
+			name = n
+		}
+		t.Columns = append(t.Columns, facts.TableColumn{Name: name})
+	}
+	o.f.Tables = append(o.f.Tables, t)
+	at := len(o.f.Tables) - 1
+	for i, ref := range refs {
+		o.use(facts.Use{Kind: facts.UseWrite, Columns: []facts.ColumnRef{ref}, Into: &facts.ColumnRef{Table: at, Column: i},
+			What: "a rename, after which its name is another", At: -1})
+	}
+}
+
+// index reads every row: an expression can fail on a value, and a unique one
+// tells of equal values.
+func (o *one) index(s *pg_query.IndexStmt, e facts.Effect) {
+	e.Verb = "CREATE INDEX"
+	obj, r := o.named(s.Relation)
+	e.Objects = []facts.Object{obj}
+	o.effect(e)
+	if r == nil {
+		return
+	}
+	said, expression := map[string]bool{}, s.WhereClause != nil
+	mention := func(n *pg_query.Node) {
+		walk(n, func(n *pg_query.Node) bool {
+			if f := n.GetColumnRef().GetFields(); len(f) > 0 {
+				said[f[len(f)-1].GetString_().GetSval()] = true
+			}
+			return true
+		})
+	}
+	plain := map[string]bool{}
+	for _, p := range s.IndexParams {
+		x := p.GetIndexElem()
+		if x.Expr != nil {
+			expression = true
+			mention(x.Expr)
+		} else {
+			plain[x.Name] = true
+		}
+	}
+	if s.WhereClause != nil {
+		mention(s.WhereClause)
+	}
+	all := o.refs(r)
+	if refs := o.keep(r, all, said); expression && len(refs) > 0 {
+		o.use(facts.Use{Kind: facts.UseOpaque, Columns: refs, What: "the expression of an index", At: -1})
+	}
+	if refs := o.keep(r, all, plain); s.Unique && len(refs) > 0 {
+		o.use(facts.Use{Kind: facts.UseEqual, Columns: refs, What: "a unique index", At: -1})
+	}
+}
+
+// refresh runs a materialized view's query.
+func (o *one) refresh(s *pg_query.RefreshMatViewStmt, e facts.Effect) error {
+	e.Verb = "REFRESH MATERIALIZED VIEW"
+	obj, r := o.named(s.Relation)
+	e.Objects = []facts.Object{obj}
+	o.change = nil
+	if r != nil {
+		if _, err := o.query(selectOf(&pg_query.CopyStmt{Relation: s.Relation}), nil); err != nil {
+			return err
+		}
+	}
+	o.effect(e)
+	return nil
+}

@@ -1,0 +1,374 @@
+package pgfacts
+
+import (
+	"fmt"
+
+	pg_query "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
+)
+
+func (a *analysis) insert(e *env, s *pg_query.InsertStmt) *entry {
+	e = a.withClause(e, s.WithClause)
+	events := []string{"insert"}
+	conflict := s.OnConflictClause
+	update := conflict != nil && conflict.Action == pg_query.OnConflictAction_ONCONFLICT_UPDATE
+	if update {
+		events = append(events, "update")
+	}
+	d := a.destination(s.Relation, events...)
+	if d == nil || a.problem != nil {
+		return nil
+	}
+	p := lineage.Place{At: a.at(s.Relation.Location)}
+	columns := a.insertColumns(d, s.Cols)
+	given := a.insertSource(e, p, d, columns, s)
+
+	q := e.inner()
+	q.sc = &scope{parent: e.sc}
+	target := a.targetItem(s.Relation, d.named)
+	if d.base != nil {
+		row := a.insertedRow(d.base, given)
+		a.stored(p, row, events...)
+		if conflict != nil {
+			a.onConflict(q, p, d, row, target, conflict)
+		}
+	}
+	q.sc.items = []item{target}
+	return a.returning(q, s.ReturningList)
+}
+
+// insertColumns are the places, in the named relation, of the columns that a
+// list names; without a list, all.
+func (a *analysis) insertColumns(d *destination, cols []*pg_query.Node) []int {
+	var out []int
+	if len(cols) == 0 {
+		for i := range d.named.Columns {
+			out = append(out, i)
+		}
+		return out
+	}
+	for _, n := range cols {
+		t := n.GetResTarget()
+		i := a.targetColumn(d, t)
+		if len(t.GetIndirection()) > 0 {
+			a.fail(notUnderstood("inserting into part of a column", a.at(t.Location)))
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+func (a *analysis) targetColumn(d *destination, t *pg_query.ResTarget) int {
+	i := columnNamed(d.named, t.GetName())
+	if i < 0 {
+		a.fail(&facts.Problem{
+			Code: "42703", At: a.at(t.GetLocation()), Undefined: true,
+			Message: fmt.Sprintf("column %q of relation %q does not exist", t.GetName(), d.named.Name),
+		})
+		return -1
+	}
+	return i
+}
+
+// insertSource analyses what is inserted, by place in the base table.
+func (a *analysis) insertSource(e *env, p lineage.Place, d *destination, columns []int, s *pg_query.InsertStmt) map[int]value {
+	given := map[int]value{}
+	sel := s.SelectStmt.GetSelectStmt()
+	if s.SelectStmt == nil || a.problem != nil {
+		return given // DEFAULT VALUES
+	}
+	var rows [][]value
+	if sel != nil && len(sel.ValuesLists) > 0 && plainArm(sel) {
+		q := e.inner()
+		q.sc = &scope{parent: e.sc}
+		for _, n := range sel.ValuesLists {
+			rows = append(rows, a.valuesRow(q, d, columns, n.GetList().GetItems()))
+		}
+	} else {
+		sub := e.inner()
+		body := a.statement(sub, s.SelectStmt)
+		if body == nil {
+			return given
+		}
+		rows = [][]value{columnValues(body.columns)}
+	}
+	for i, at := range columns {
+		if at < 0 || d.base == nil {
+			continue
+		}
+		j := d.index[at]
+		if j < 0 {
+			a.fail(notUnderstood("inserting into a computed column of a view", p.At))
+			return given
+		}
+		var values []value
+		for _, row := range rows {
+			if len(row) > len(columns) {
+				a.fail(&facts.Problem{Code: "42601", At: p.At, Message: "INSERT has more expressions than target columns"})
+				return given
+			}
+			if i < len(row) {
+				values = append(values, a.assign(p, d.base, j, row[i]))
+			}
+		}
+		if len(values) > 0 {
+			given[j] = a.either(p, values...)
+		}
+	}
+	return given
+}
+
+// valuesRow analyses one row of VALUES, in which DEFAULT may stand.
+func (a *analysis) valuesRow(q *env, d *destination, columns []int, items []*pg_query.Node) []value {
+	var out []value
+	for _, n := range items {
+		if n.GetSetToDefault() != nil {
+			v := value{typ: typeUnknown, null: true, plain: true}
+			if k := len(out); k < len(columns) && columns[k] >= 0 && d.base != nil && d.index[columns[k]] >= 0 {
+				v = a.defaultValue(d.base, d.index[columns[k]])
+			}
+			out = append(out, v)
+			continue
+		}
+		out = append(out, a.exprList(q, []*pg_query.Node{n})...)
+	}
+	return out
+}
+
+// onConflict analyses ON CONFLICT: the arbiter's columns are those of a
+// unique index, which storing the row has compared already.
+func (a *analysis) onConflict(q *env, p lineage.Place, d *destination, row *newRow, target item, c *pg_query.OnConflictClause) {
+	only := *q
+	only.sc = &scope{parent: q.sc.parent, items: []item{target}}
+	o := (&only).deciding()
+	if inf := c.Infer; inf != nil {
+		for _, n := range inf.IndexElems {
+			el := n.GetIndexElem()
+			if el.GetExpr() != nil {
+				a.condition(o.place(p.At), "ON CONFLICT", a.expr(o, el.Expr))
+			} else if v, ok := a.entryColumn(target.entry, el.GetName(), p.At); ok {
+				a.known(o.place(p.At), "ON CONFLICT", v)
+			} else {
+				a.undefinedColumn("\""+el.GetName()+"\"", p.At)
+			}
+		}
+		if inf.WhereClause != nil {
+			a.condition(o.place(p.At), "ON CONFLICT", a.expr(o, inf.WhereClause))
+		}
+	}
+	if c.Action != pg_query.OnConflictAction_ONCONFLICT_UPDATE {
+		return
+	}
+	excluded := &entry{alias: "excluded", aliased: true, columns: a.excludedColumns(d, row)}
+	q.sc.items = []item{{entry: excluded, named: true, bare: true}, target}
+	a.where(q, c.WhereClause)
+	given := a.setClause(q, p, d, c.TargetList)
+	a.stored(p, a.updatedRow(d.base, given), "update")
+}
+
+// excludedColumns is the row that was not inserted.
+func (a *analysis) excludedColumns(d *destination, row *newRow) []column {
+	out := make([]column, len(d.named.Columns))
+	for i, c := range d.named.Columns {
+		out[i] = column{name: c.Name, value: value{typ: c.Type}}
+		if j := d.index[i]; j >= 0 {
+			out[i].value = row.columns[j].value
+		}
+	}
+	return out
+}
+
+func (a *analysis) update(e *env, s *pg_query.UpdateStmt) *entry {
+	e = a.withClause(e, s.WithClause)
+	d := a.destination(s.Relation, "update")
+	if d == nil || a.problem != nil {
+		return nil
+	}
+	q := e.inner()
+	q.sc = &scope{parent: e.sc, items: []item{a.targetItem(s.Relation, d.named)}}
+	a.fromClause(q, s.FromClause)
+	a.where(q, s.WhereClause)
+	p := q.place(a.at(s.Relation.Location))
+	given := a.setClause(q, p, d, s.TargetList)
+	if d.base != nil {
+		a.stored(p, a.updatedRow(d.base, given), "update")
+	}
+	return a.returning(q, s.ReturningList)
+}
+
+// setClause analyses assignments, by place in the base table.
+func (a *analysis) setClause(q *env, p lineage.Place, d *destination, list []*pg_query.Node) map[int]value {
+	given := map[int]value{}
+	for _, n := range list {
+		t := n.GetResTarget()
+		i := a.targetColumn(d, t)
+		if i < 0 {
+			return given
+		}
+		v := a.assigned(q, d, i, t)
+		if len(t.Indirection) > 0 {
+			v = a.intoPart(q, p, d, i, t, v)
+		}
+		if d.base == nil {
+			continue // a view's trigger gets it: it is code already
+		}
+		j := d.index[i]
+		if j < 0 {
+			a.fail(notUnderstood("updating a computed column of a view", a.at(t.Location)))
+			return given
+		}
+		given[j] = a.assign(q.place(a.at(t.Location)), d.base, j, v)
+	}
+	return given
+}
+
+// assigned is the value that SET gives a column.
+func (a *analysis) assigned(q *env, d *destination, i int, t *pg_query.ResTarget) value {
+	val := t.Val
+	if m := val.GetMultiAssignRef(); m != nil {
+		if r := m.Source.GetRowExpr(); r != nil && int(m.Colno) >= 1 && int(m.Colno) <= len(r.Args) {
+			val = r.Args[m.Colno-1]
+		} else {
+			v := a.expr(q, m.Source)
+			if k := int(m.Colno) - 1; k >= 0 && k < len(v.row) {
+				return v.row[k].value
+			}
+			if m.Ncolumns == 1 {
+				return v
+			}
+			a.fail(notUnderstood("this assignment", a.at(t.Location)))
+			return value{}
+		}
+	}
+	if val.GetSetToDefault() != nil {
+		if d.base != nil && d.index[i] >= 0 {
+			return a.defaultValue(d.base, d.index[i])
+		}
+		return value{typ: typeUnknown, null: true, plain: true}
+	}
+	return a.expr(q, val)
+}
+
+// intoPart is an assignment to an element or a field: the column's new value
+// is made of its old one too.
+func (a *analysis) intoPart(q *env, p lineage.Place, d *destination, i int, t *pg_query.ResTarget, v value) value {
+	args := []value{v, a.scan(d.named).columns[i].value}
+	for _, n := range t.Indirection {
+		if x := n.GetAIndices(); x != nil {
+			for _, b := range []*pg_query.Node{x.Lidx, x.Uidx} {
+				if b != nil {
+					args = append(args, a.expr(q, b))
+				}
+			}
+		}
+	}
+	return a.unproven(p, "an assignment to part of a column", d.named.Columns[i].Type, args...)
+}
+
+func (a *analysis) delete(e *env, s *pg_query.DeleteStmt) *entry {
+	e = a.withClause(e, s.WithClause)
+	d := a.destination(s.Relation, "delete")
+	if d == nil || a.problem != nil {
+		return nil
+	}
+	q := e.inner()
+	q.sc = &scope{parent: e.sc, items: []item{a.targetItem(s.Relation, d.named)}}
+	a.fromClause(q, s.UsingClause)
+	a.where(q, s.WhereClause)
+	if d.base != nil {
+		a.deleted(q.place(a.at(s.Relation.Location)), d)
+	}
+	return a.returning(q, s.ReturningList)
+}
+
+// deleted records what deleting rows does besides.
+func (a *analysis) deleted(p lineage.Place, d *destination) {
+	p.Predicate = true
+	for _, r := range a.storedIn(d.base) {
+		a.runTriggers(p, r, []string{"delete"})
+		a.referenced(p, r, nil, map[*catalog.Relation]bool{})
+	}
+}
+
+func (a *analysis) merge(e *env, s *pg_query.MergeStmt) *entry {
+	e = a.withClause(e, s.WithClause)
+	var events []string
+	for _, n := range s.MergeWhenClauses {
+		events = append(events, mergeEvent(n.GetMergeWhenClause().GetCommandType()))
+	}
+	d := a.destination(s.Relation, events...)
+	if d == nil || a.problem != nil {
+		return nil
+	}
+	q := e.inner()
+	q.sc = &scope{parent: e.sc}
+	a.fromClause(q, []*pg_query.Node{s.SourceRelation})
+	source := &scope{parent: e.sc, items: q.sc.items}
+	q.sc = &scope{parent: e.sc, items: append(append([]item{}, source.items...), a.targetItem(s.Relation, d.named))}
+	a.where(q, s.JoinCondition)
+	p := q.place(a.at(s.Relation.Location))
+	for _, n := range s.MergeWhenClauses {
+		w := n.GetMergeWhenClause()
+		arm := *q
+		if w.GetMatchKind() == pg_query.MergeMatchKind_MERGE_WHEN_NOT_MATCHED_BY_TARGET {
+			arm.sc = source
+		}
+		a.where(&arm, w.GetCondition())
+		a.mergeAction(&arm, p, d, w)
+	}
+	return a.returning(q, s.ReturningList)
+}
+
+func mergeEvent(c pg_query.CmdType) string {
+	switch c {
+	case pg_query.CmdType_CMD_INSERT:
+		return "insert"
+	case pg_query.CmdType_CMD_UPDATE:
+		return "update"
+	case pg_query.CmdType_CMD_DELETE:
+		return "delete"
+	}
+	return ""
+}
+
+func (a *analysis) mergeAction(q *env, p lineage.Place, d *destination, w *pg_query.MergeWhenClause) {
+	switch w.GetCommandType() {
+	case pg_query.CmdType_CMD_NOTHING:
+	case pg_query.CmdType_CMD_DELETE:
+		if d.base != nil {
+			a.deleted(p, d)
+		}
+	case pg_query.CmdType_CMD_UPDATE:
+		given := a.setClause(q, p, d, w.TargetList)
+		if d.base != nil {
+			a.stored(p, a.updatedRow(d.base, given), "update")
+		}
+	case pg_query.CmdType_CMD_INSERT:
+		columns := a.insertColumns(d, w.TargetList)
+		row := a.valuesRow(q, d, columns, w.Values)
+		if len(row) > len(columns) {
+			a.fail(&facts.Problem{Code: "42601", At: p.At, Message: "INSERT has more expressions than target columns"})
+			return
+		}
+		given := map[int]value{}
+		for i, v := range row {
+			if d.base == nil || columns[i] < 0 {
+				continue
+			}
+			j := d.index[columns[i]]
+			if j < 0 {
+				a.fail(notUnderstood("inserting into a computed column of a view", p.At))
+				return
+			}
+			given[j] = a.assign(p, d.base, j, v)
+		}
+		if d.base != nil {
+			a.stored(p, a.insertedRow(d.base, given), "insert")
+		}
+	default:
+		a.fail(notUnderstood("this action of MERGE", p.At))
+	}
+}
