@@ -1,0 +1,122 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Bounds of a hostile transcript.
+const (
+	maxFrame = 64 << 20 // bytes of events in a frame
+	maxLine  = 32 << 20
+)
+
+// frame is one zstd frame of a transcript.
+type frame struct {
+	offset int64 // in the file
+	raw    []byte
+}
+
+// splitFrames finds the frames' borders without decompressing. rest is what
+// is no whole frame.
+//
+// Source: RFC 8878, section 3.1.1.
+func splitFrames(b []byte) (frames []frame, rest []byte) {
+	offset := int64(0)
+	for len(b) > 0 {
+		n := frameLength(b)
+		if n == 0 {
+			break
+		}
+		frames = append(frames, frame{offset: offset, raw: b[:n]})
+		b = b[n:]
+		offset += int64(n)
+	}
+	return frames, b
+}
+
+// frameLength is the length of the frame that b begins with, 0 where it does
+// not hold a whole one.
+func frameLength(b []byte) int {
+	var h zstd.Header
+	if h.Decode(b) != nil || h.Skippable {
+		return 0
+	}
+	at := h.HeaderSize
+	for {
+		if at+3 > len(b) {
+			return 0
+		}
+		block := int(b[at]) | int(b[at+1])<<8 | int(b[at+2])<<16
+		at += 3
+		if block>>1&3 == 1 { // RLE: one byte stands for all
+			at++
+		} else {
+			at += block >> 3
+		}
+		if block&1 == 1 {
+			break
+		}
+	}
+	if h.HasCheckSum {
+		at += 4
+	}
+	if at > len(b) {
+		return 0
+	}
+	return at
+}
+
+var errFrame = errors.New("the frame cannot be decompressed")
+
+// lines are the frame's events with their seal.
+func (f frame) lines() ([]byte, error) {
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxFrame), zstd.WithDecoderMaxWindow(8<<20))
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	b, err := dec.DecodeAll(f.raw, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errFrame, err)
+	}
+	return b, nil
+}
+
+// seal is the frame's last line.
+func (f frame) seal() (*Event, error) {
+	b, err := f.lines()
+	if err != nil {
+		return nil, err
+	}
+	_, e, err := splitSeal(b)
+	return e, err
+}
+
+// splitSeal parts a frame's bytes into those that its seal covers and the
+// seal.
+func splitSeal(b []byte) (covered []byte, e *Event, err error) {
+	if len(b) == 0 || b[len(b)-1] != '\n' {
+		return nil, nil, errors.New("the frame does not end in a line")
+	}
+	at := bytes.LastIndexByte(b[:len(b)-1], '\n') + 1
+	e = &Event{}
+	if err := json.Unmarshal(b[at:], e); err != nil || e.Type != TypeSeal {
+		return nil, nil, errors.New("the frame does not end in a seal")
+	}
+	return b[:at], e, nil
+}
+
+func sumOf(s string) (sum [32]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != 32 {
+		return sum, errors.New("a seal's sum is not SHA-256 in hexadecimal")
+	}
+	copy(sum[:], b)
+	return sum, nil
+}

@@ -1,0 +1,143 @@
+package replay
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Finding is one thing that is wrong with a transcript. Frame counts from 1,
+// Offset is its place in the file, Event the number after which it is.
+type Finding struct {
+	Frame   int    `json:"frame,omitempty"`
+	Offset  int64  `json:"offset"`
+	Event   int64  `json:"event"`
+	Message string `json:"message"`
+}
+
+// Report is the outcome of verifying one transcript.
+type Report struct {
+	Session  string    `json:"session"`
+	Frames   int       `json:"frames"`
+	Events   int64     `json:"events"`
+	Live     bool      `json:"live,omitempty"`  // a journal is open beside it
+	Ended    bool      `json:"ended,omitempty"` // it has a close or recovered event
+	Findings []Finding `json:"findings,omitempty"`
+}
+
+// OK says that nothing was found.
+func (r *Report) OK() bool { return len(r.Findings) == 0 }
+
+// Verify checks a transcript's chain, signatures and order. The error is one
+// of reading; what is wrong with the content is in the report.
+func Verify(path string, pub ed25519.PublicKey) (*Report, error) {
+	base := strings.TrimSuffix(path, ".transcript")
+	b, err := os.ReadFile(base + ".transcript")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	v := &verifier{pub: pub, report: &Report{Session: filepath.Base(base)}}
+	if journal, err := os.ReadFile(base + ".journal"); err == nil {
+		v.report.Live = true
+		defer v.journal(journal)
+	}
+	frames, rest := splitFrames(b)
+	for i, f := range frames {
+		v.frame(i+1, f)
+	}
+	if len(rest) > 0 {
+		v.find(len(frames)+1, int64(len(b)-len(rest)), "%d bytes are no whole frame: the transcript was cut or overwritten here", len(rest))
+	}
+	if !v.report.Live && !v.report.Ended && v.report.OK() {
+		v.find(len(frames), int64(len(b)), "the session has no end: frames were cut off, or the proxy has not recovered it yet")
+	}
+	return v.report, nil
+}
+
+type verifier struct {
+	pub    ed25519.PublicKey
+	report *Report
+	prev   [32]byte
+	number int64
+}
+
+func (v *verifier) find(frame int, offset int64, format string, args ...any) {
+	v.report.Findings = append(v.report.Findings, Finding{Frame: frame, Offset: offset, Event: v.number, Message: fmt.Sprintf(format, args...)})
+}
+
+func (v *verifier) frame(n int, f frame) {
+	v.report.Frames++
+	b, err := f.lines()
+	if err != nil {
+		v.find(n, f.offset, "%v", err)
+		return
+	}
+	covered, seal, err := splitSeal(b)
+	if err != nil {
+		v.find(n, f.offset, "%v", err)
+		return
+	}
+	if seal.Prev != hex.EncodeToString(v.prev[:]) {
+		v.find(n, f.offset, "the frame does not follow the one before it: frames were removed, reordered or put in")
+	}
+	prev, err := sumOf(seal.Prev)
+	if err != nil {
+		v.find(n, f.offset, "%v", err)
+	}
+	sum := sha256.Sum256(append(append([]byte{}, prev[:]...), covered...))
+	if hex.EncodeToString(sum[:]) != seal.Sum {
+		v.find(n, f.offset, "the frame's events are not those that were sealed")
+	}
+	sealed, err := sumOf(seal.Sum)
+	if err != nil {
+		v.find(n, f.offset, "%v", err)
+	}
+	sig, err := hex.DecodeString(seal.Signature)
+	if err != nil || !ed25519.Verify(v.pub, sealText(v.report.Session, seal.Number, sealed), sig) {
+		why := "the seal's signature is not good for this session"
+		if id := KeyID(v.pub); seal.Key != id {
+			why += fmt.Sprintf(": it names key %.16q, this is key %s", seal.Key, id)
+		}
+		v.find(n, f.offset, "%s", why)
+	}
+	v.events(n, f.offset, b)
+	v.prev = sealed
+}
+
+func (v *verifier) events(n int, offset int64, lines []byte) {
+	for line := range bytes.Lines(lines) {
+		var e Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			v.find(n, offset, "an event cannot be read: %v", err)
+			return
+		}
+		if e.Number != v.number+1 {
+			v.find(n, offset, "event %d follows event %d", e.Number, v.number)
+		}
+		if e.Type == TypeOpen && e.Session != v.report.Session {
+			v.find(n, offset, "the events are those of session %q", e.Session)
+		}
+		v.number = e.Number
+		v.report.Events++
+		v.report.Ended = v.report.Ended || e.Type == TypeClose || e.Type == TypeRecovered
+	}
+}
+
+// journal checks the order of what is not sealed yet.
+func (v *verifier) journal(b []byte) {
+	first, _, err := span(b[:bytes.LastIndexByte(b, '\n')+1])
+	switch {
+	case err != nil:
+		v.find(0, 0, "the journal: %v", err)
+	case first > v.number+1:
+		v.find(0, 0, "the journal begins with event %d, the sealed frames end with %d", first, v.number)
+	}
+}
