@@ -137,6 +137,8 @@ const (
 	Execute
 	// Operation is a request whose facts the protocol brings itself.
 	Operation
+	// FunctionCall is PostgreSQL's fast path: Function with Params.
+	FunctionCall
 )
 
 // Unit is what a client asks for in one go.
@@ -148,6 +150,7 @@ type Unit struct {
 	// InTransaction says that a transaction block is open upstream.
 	InTransaction bool
 	Facts         *facts.Facts // Operation
+	Function      uint32       // FunctionCall: the function's OID
 	// OnHold, if set, is told of a hold before Admit waits for it.
 	OnHold func(Held)
 }
@@ -199,6 +202,9 @@ type Outcome struct {
 	Message string
 	// Lost says that the session ended before the statement did.
 	Lost bool
+	// Skipped says that the upstream did not run the statement: an earlier
+	// one of the same text or pipeline failed.
+	Skipped bool
 }
 
 // Upstream is a connection to the target's store. One goroutine writes, one

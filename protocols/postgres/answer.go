@@ -1,0 +1,334 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+)
+
+// answer reads the upstream, masks, records and writes to the client, until
+// the upstream ends. It holds outMu except while it waits.
+func (s *session) answer() error {
+	defer s.q.end()
+	s.outMu.Lock()
+	defer s.outMu.Unlock()
+	for {
+		if s.ur.buffered() < 5 || len(s.out) >= bufferSize {
+			if err := s.flush(); err != nil {
+				return err
+			}
+		}
+		if s.ur.buffered() < 5 {
+			s.outMu.Unlock()
+			err := s.ur.skip()
+			if err == nil {
+				err = s.ur.fill(5)
+			}
+			s.outMu.Lock()
+			if err != nil {
+				return err
+			}
+		}
+		typ, n, err := s.ur.next()
+		if err != nil {
+			return err
+		}
+		if typ == 'D' {
+			err = s.row(n)
+		} else if typ == 'd' {
+			err = s.copyRow(n)
+		} else {
+			err = s.answerOne(typ)
+		}
+		if err != nil {
+			return errors.Join(s.flush(), err)
+		}
+	}
+}
+
+// errProtocol is an upstream that answers what was not asked.
+func errProtocol(typ byte, e *expect) error {
+	if e == nil {
+		return fmt.Errorf("the upstream sent %q where nothing was outstanding", typ)
+	}
+	return fmt.Errorf("the upstream sent %q for an expectation of kind %d", typ, e.kind)
+}
+
+func (s *session) answerOne(typ byte) error {
+	body, err := s.ur.body()
+	if err != nil {
+		return err
+	}
+	switch typ {
+	case 'S':
+		return s.parameterStatus(body)
+	case 'A':
+		return s.pass(typ, body)
+	case 'N':
+		if s.scrubbing() {
+			s.out = scrub(s.out, body, 'N')
+			return nil
+		}
+		return s.pass(typ, body)
+	case 'E':
+		return s.failed(body)
+	}
+	e := s.q.head()
+	if e == nil {
+		return errProtocol(typ, e)
+	}
+	if e.kind == expectOwn {
+		return s.ownAnswer(e, typ, body)
+	}
+	switch typ {
+	case '1', '2', '3':
+		want := map[byte]expectKind{'1': expectParse, '2': expectBind, '3': expectClose}[typ]
+		if e.kind != want {
+			return errProtocol(typ, e)
+		}
+		s.q.pop()
+		return s.pass(typ, body)
+	case 't':
+		return s.parameterTypes(e, body)
+	case 'T', 'n':
+		return s.description(e, typ, body)
+	case 'C', 'I', 's':
+		return s.completed(e, typ, body)
+	case 'V':
+		if e.kind != expectCall {
+			return errProtocol(typ, e)
+		}
+		if err := s.finish(e, protocols.Outcome{Tag: "FUNCTION CALL"}); err != nil {
+			return err
+		}
+		return s.pass(typ, body)
+	case 'G', 'H', 'c', 'W':
+		return s.copyMessage(e, typ, body)
+	case 'Z':
+		return s.ready(e, body)
+	}
+	return errProtocol(typ, e)
+}
+
+func (s *session) pass(typ byte, body []byte) error {
+	var at int
+	s.out, at = appendMessage(s.out, typ)
+	s.out = endMessage(append(s.out, body...), at)
+	return nil
+}
+
+func (s *session) parameterStatus(body []byte) error {
+	f := fields{b: body}
+	name, value := f.string(), f.string()
+	if !f.done() {
+		return errors.New("malformed ParameterStatus from the upstream")
+	}
+	if e := s.parameter(name, value); e != nil {
+		return e
+	}
+	if name == "session_authorization" {
+		return s.pass('S', appendString(appendString(nil, name), s.user))
+	}
+	return s.pass('S', body)
+}
+
+// ticket is that of the result which is coming.
+func (e *expect) ticket() protocols.Ticket {
+	if (e.kind == expectQuery || e.kind == expectExecute || e.kind == expectCall) && e.at < len(e.tickets) {
+		return e.tickets[e.at]
+	}
+	return nil
+}
+
+// scrubbing says that what the upstream reports now may speak of classed
+// values.
+func (s *session) scrubbing() bool {
+	if s.scrub {
+		return true
+	}
+	e := s.q.head()
+	if e == nil {
+		return false
+	}
+	for _, t := range e.tickets {
+		if t.Decision().Scrub {
+			return true
+		}
+	}
+	if e.portal != nil && e.portal.stmt.ticket != nil {
+		return e.portal.stmt.ticket.Decision().Scrub
+	}
+	return false
+}
+
+// finish ends the ticket of the result that has come.
+func (s *session) finish(e *expect, o protocols.Outcome) error {
+	s.res = nil
+	t := e.ticket()
+	if t == nil {
+		return nil
+	}
+	if t.Decision().Scrub {
+		s.scrub = true // until the transaction ends: constraints may be deferred
+	}
+	if o.Code == "" && !o.Skipped && !o.Lost && t.Change() != nil {
+		s.q.later(func() { s.succeed(t) }, true)
+	} else if t.Change() != nil {
+		s.q.later(func() {}, true)
+	}
+	e.at++
+	return wire(t.Done(o))
+}
+
+// completed ends one statement's result.
+func (s *session) completed(e *expect, typ byte, body []byte) error {
+	if e.kind != expectQuery && e.kind != expectExecute {
+		return errProtocol(typ, e)
+	}
+	if e.kind == expectQuery && e.at >= len(e.tickets) {
+		return errors.New("the upstream sent more results than statements were admitted")
+	}
+	s.copy.Store(nil)
+	if typ == 's' {
+		s.res = nil
+		s.q.pop()
+		return s.pass(typ, body)
+	}
+	tag := strings.TrimSuffix(string(body), "\x00")
+	if err := s.finish(e, protocols.Outcome{Tag: tag}); err != nil {
+		return err
+	}
+	if e.kind == expectExecute {
+		if p := e.portal; p != nil {
+			s.q.later(func() { p.done = true }, false)
+		}
+		s.q.pop()
+	}
+	return s.pass(typ, body)
+}
+
+// failed passes an error on, ends what it concerns, and skips to the next
+// Sync as the upstream does.
+func (s *session) failed(body []byte) error {
+	e := s.q.head()
+	r := readReport(body)
+	s.copy.Store(nil)
+	sent := r.message
+	switch {
+	case e != nil && e.refused != nil && r.code == "42601":
+		s.out = appendError(s.out, e.refused)
+		sent = e.refused.message
+	case e != nil && e.kind == expectOwn:
+		e.own.fail(fmt.Errorf("a query of the proxy's own: %s (%s)", condition(r.code), r.code))
+		if e.own.synced {
+			return nil // its ReadyForQuery follows
+		}
+		s.out = appendError(s.out, &wireError{severity: "ERROR", code: r.code, message: "the proxy could not look up names: " + condition(r.code)})
+	case s.scrubbing():
+		s.out = scrub(s.out, body, 'E')
+		sent = condition(r.code)
+	default:
+		if err := s.pass('E', body); err != nil {
+			return err
+		}
+	}
+	if e == nil || r.severity == "FATAL" || r.severity == "PANIC" {
+		return nil // the connection's end follows
+	}
+	if err := s.finish(e, protocols.Outcome{Code: r.code, Message: sent}); err != nil {
+		return err
+	}
+	skipped := append(s.q.fail(), e)
+	for _, x := range skipped {
+		if x.own != nil {
+			x.own.fail(errors.New("the pipeline failed before it"))
+		}
+		for x.ticket() != nil {
+			if err := s.finish(x, protocols.Outcome{Skipped: true}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ready passes ReadyForQuery on.
+func (s *session) ready(e *expect, body []byte) error {
+	if len(body) != 1 || e.kind != expectSync && e.kind != expectQuery && e.kind != expectCall {
+		return errProtocol('Z', e)
+	}
+	for e.kind == expectQuery && e.ticket() != nil { // nothing came for them: not run
+		if err := s.finish(e, protocols.Outcome{Skipped: true}); err != nil {
+			return err
+		}
+	}
+	s.status.Store(int32(body[0]))
+	if body[0] == 'I' {
+		s.scrub = false
+		turn := e.turn
+		s.q.later(func() { s.transactionEnded(turn) }, false)
+	}
+	if err := s.pass('Z', body); err != nil {
+		return err
+	}
+	s.q.pop()
+	return nil
+}
+
+// parameterTypes notes the types of a statement's parameters.
+func (s *session) parameterTypes(e *expect, body []byte) error {
+	if e.kind != expectDescribe {
+		return errProtocol('t', e)
+	}
+	f := fields{b: body}
+	types := make([]uint32, f.count(4))
+	for i := range types {
+		types[i] = f.uint32()
+	}
+	if !f.done() {
+		return errors.New("malformed ParameterDescription from the upstream")
+	}
+	if st := e.stmt; st != nil {
+		s.q.later(func() { st.types = types }, false)
+	}
+	return s.pass('t', body)
+}
+
+// description notes a result's columns. In a simple query it starts the
+// result.
+func (s *session) description(e *expect, typ byte, body []byte) error {
+	var cols []column
+	if typ == 'T' {
+		var err error
+		if cols, err = parseColumns(body); err != nil {
+			return err
+		}
+	} else {
+		cols = []column{}
+	}
+	switch e.kind {
+	case expectDescribe:
+		if e.stmt != nil {
+			e.stmt.columns = cols
+		}
+		if e.portal != nil {
+			e.portal.columns = cols
+		}
+		s.q.pop()
+		if e.swallow {
+			return nil
+		}
+	case expectQuery:
+		if typ != 'T' {
+			return errProtocol(typ, e)
+		}
+		if err := s.begin(e, cols); err != nil {
+			return err
+		}
+	default:
+		return errProtocol(typ, e)
+	}
+	return s.pass(typ, body)
+}

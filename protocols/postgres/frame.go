@@ -1,0 +1,216 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// bufferSize is what one direction of a session holds while it streams.
+const bufferSize = 64 << 10
+
+// sizeError is a message longer than its limit.
+type sizeError struct {
+	typ    byte
+	length int
+	max    int
+}
+
+func (e *sizeError) Error() string {
+	return fmt.Sprintf("message %q of %d bytes is over the limit of %d", e.typ, e.length, e.max)
+}
+
+// reader reads messages (one byte of type, four of length, the body). It
+// checks a length against its limit before it allocates, and keeps one
+// buffer that grows to the largest message held. Not safe for concurrent use.
+type reader struct {
+	r     io.Reader
+	buf   []byte
+	start int // of unread bytes
+	end   int
+	left  int // of the current message's body, unread
+	max   int // of a body that is held
+}
+
+func newReader(r io.Reader, max int) *reader {
+	return &reader{r: r, buf: make([]byte, bufferSize), max: max}
+}
+
+// buffered says how many bytes are at hand without reading.
+func (r *reader) buffered() int { return r.end - r.start }
+
+// fill makes at least n bytes available.
+func (r *reader) fill(n int) error {
+	if r.end-r.start >= n {
+		return nil
+	}
+	if r.start > 0 && len(r.buf)-r.start < n {
+		copy(r.buf, r.buf[r.start:r.end])
+		r.end -= r.start
+		r.start = 0
+	}
+	if n > len(r.buf) {
+		grown := make([]byte, n)
+		r.end = copy(grown, r.buf[r.start:r.end])
+		r.start = 0
+		r.buf = grown
+	}
+	got, err := io.ReadAtLeast(r.r, r.buf[r.end:], n-(r.end-r.start))
+	r.end += got
+	if err == io.EOF && r.end > r.start {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// next reads a message's header. What is left of the message before is
+// skipped.
+func (r *reader) next() (typ byte, length int, err error) {
+	if err := r.skip(); err != nil {
+		return 0, 0, err
+	}
+	if r.start == r.end {
+		r.start, r.end = 0, 0
+		if len(r.buf) > bufferSize { // one huge message does not stay with the session
+			r.buf = make([]byte, bufferSize)
+		}
+	}
+	if err := r.fill(5); err != nil {
+		return 0, 0, err
+	}
+	typ = r.buf[r.start]
+	n := binary.BigEndian.Uint32(r.buf[r.start+1:])
+	if n < 4 || n > 1<<30+4 {
+		return typ, 0, fmt.Errorf("message %q: %w", typ, &sizeError{typ: typ, length: int(n), max: 1 << 30})
+	}
+	r.start += 5
+	r.left = int(n) - 4
+	return typ, r.left, nil
+}
+
+// body returns the whole body; it is valid until the next call.
+func (r *reader) body() ([]byte, error) {
+	n := r.left
+	if n > r.max {
+		return nil, &sizeError{length: n, max: r.max}
+	}
+	if err := r.fill(n); err != nil {
+		return nil, err
+	}
+	b := r.buf[r.start : r.start+n : r.start+n]
+	r.start += n
+	r.left = 0
+	return b, nil
+}
+
+// stream gives the body to w in pieces that are valid during the call.
+func (r *reader) stream(w func([]byte) error) error {
+	for r.left > 0 {
+		if err := r.fill(1); err != nil {
+			return err
+		}
+		n := min(r.left, r.end-r.start)
+		if err := w(r.buf[r.start : r.start+n]); err != nil {
+			return err
+		}
+		r.start += n
+		r.left -= n
+	}
+	return nil
+}
+
+func (r *reader) skip() error {
+	if r.left == 0 {
+		return nil
+	}
+	return r.stream(func([]byte) error { return nil })
+}
+
+// appendMessage starts a message; endMessage fills in its length.
+func appendMessage(dst []byte, typ byte) ([]byte, int) {
+	return append(dst, typ, 0, 0, 0, 0), len(dst)
+}
+
+func endMessage(dst []byte, at int) []byte {
+	binary.BigEndian.PutUint32(dst[at+1:], uint32(len(dst)-at-1))
+	return dst
+}
+
+// message is a whole message of its own.
+func message(typ byte, body ...[]byte) []byte {
+	dst, at := appendMessage(nil, typ)
+	for _, b := range body {
+		dst = append(dst, b...)
+	}
+	return endMessage(dst, at)
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(append(dst, s...), 0)
+}
+
+// fields reads the parts of a body that is all there; the first part that is
+// missing makes it fail, and it stays failed.
+type fields struct {
+	b   []byte
+	bad bool
+}
+
+func (f *fields) take(n int) []byte {
+	if n < 0 || n > len(f.b) {
+		f.bad, f.b = true, nil
+		return nil
+	}
+	v := f.b[:n:n]
+	f.b = f.b[n:]
+	return v
+}
+
+func (f *fields) byte() byte {
+	if v := f.take(1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
+func (f *fields) int16() int {
+	if v := f.take(2); v != nil {
+		return int(int16(binary.BigEndian.Uint16(v)))
+	}
+	return 0
+}
+
+func (f *fields) int32() int32 {
+	if v := f.take(4); v != nil {
+		return int32(binary.BigEndian.Uint32(v))
+	}
+	return 0
+}
+
+func (f *fields) uint32() uint32 { return uint32(f.int32()) }
+
+// string reads up to a NUL.
+func (f *fields) string() string {
+	for i, c := range f.b {
+		if c == 0 {
+			s := string(f.b[:i])
+			f.b = f.b[i+1:]
+			return s
+		}
+	}
+	f.bad, f.b = true, nil
+	return ""
+}
+
+// count reads a 16-bit count of things of at least size bytes each and checks
+// that so many can follow.
+func (f *fields) count(size int) int {
+	n := f.int16()
+	if n < 0 || n*size > len(f.b) {
+		f.bad, f.b = true, nil
+		return 0
+	}
+	return n
+}
+
+func (f *fields) done() bool { return !f.bad && len(f.b) == 0 }

@@ -1,0 +1,246 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+)
+
+// column is a result column as RowDescription says.
+type column struct {
+	name   string
+	table  uint32
+	number int16
+	typ    uint32
+	format int16
+}
+
+// parseColumns reads RowDescription.
+func parseColumns(body []byte) ([]column, error) {
+	f := fields{b: body}
+	cols := make([]column, f.count(19))
+	for i := range cols {
+		c := &cols[i]
+		c.name = f.string()
+		c.table = f.uint32()
+		c.number = int16(f.int16())
+		c.typ = f.uint32()
+		f.int16()
+		f.int32()
+		c.format = int16(f.int16())
+	}
+	if !f.done() {
+		return nil, errors.New("malformed RowDescription from the upstream")
+	}
+	return cols, nil
+}
+
+// withFormats is columns with the formats that Bind asked for.
+func withFormats(cols []column, formats []int16) []column {
+	out := append([]column(nil), cols...)
+	for i := range out {
+		switch {
+		case len(formats) == 1:
+			out[i].format = formats[0]
+		case i < len(formats):
+			out[i].format = formats[i]
+		default:
+			out[i].format = 0
+		}
+	}
+	return out
+}
+
+// result is one statement's rows on their way.
+type result struct {
+	ticket  protocols.Ticket
+	columns []column
+	cells   []cellMask // nil for clear columns; nil as a whole where all are
+	keep    [][]byte   // scratch for the record
+	render  []byte
+	copy    *copyOut
+}
+
+// begin binds the masks of a result before its first row.
+func (s *session) begin(e *expect, cols []column) error {
+	t := e.ticket()
+	if t == nil {
+		return errors.New("the upstream sent rows for what was not admitted")
+	}
+	r := &result{ticket: t, columns: cols}
+	announced := make([]protocols.ResultColumn, len(cols))
+	for i, c := range cols {
+		typ := s.typeName(c.typ)
+		announced[i] = protocols.ResultColumn{Name: c.name, Table: c.table, Column: int32(c.number), Type: typ, Kind: kindOf(typ)}
+	}
+	masks, err := t.Bind(announced)
+	if err != nil {
+		return wire(err)
+	}
+	for i, m := range masks {
+		if m == nil {
+			continue
+		}
+		if r.cells == nil {
+			r.cells = make([]cellMask, len(cols))
+		}
+		if r.cells[i], err = newCellMask(m, announced[i].Type, cols[i].format, s.style); err != nil {
+			return &wireError{severity: "ERROR", code: "0A000", message: fmt.Sprintf("the mask of column %s cannot be applied: %v", quote(cols[i].name), err)}
+		}
+	}
+	s.res = r
+	return nil
+}
+
+// row passes one DataRow on, masked.
+func (s *session) row(n int) error {
+	if s.res == nil {
+		e := s.q.head()
+		if e != nil && e.kind == expectOwn {
+			body, err := s.ur.body()
+			if err != nil {
+				return err
+			}
+			return e.own.row(body)
+		}
+		if e == nil || e.kind != expectExecute || e.portal == nil {
+			return errProtocol('D', e)
+		}
+		cols := e.portal.columns
+		if cols == nil && e.portal.stmt.columns != nil {
+			cols = withFormats(e.portal.stmt.columns, e.portal.formats)
+		}
+		if cols == nil {
+			return errors.New("the upstream sent rows that it had not described")
+		}
+		if err := s.begin(e, cols); err != nil {
+			return err
+		}
+	}
+	r := s.res
+	keep, err := r.ticket.Row(n)
+	if err != nil {
+		return wire(err)
+	}
+	if r.cells == nil && (!keep || n > s.ur.max) {
+		return s.relay('D', n)
+	}
+	body, err := s.ur.body()
+	if err != nil {
+		var size *sizeError
+		if errors.As(err, &size) {
+			return &wireError{severity: "ERROR", code: "54000", message: fmt.Sprintf("a row with a masked column is over the limit of %d bytes", s.ur.max),
+				hint: "limits.row in the policy or configuration is the limit."}
+		}
+		return err
+	}
+	at := len(s.out)
+	if r.cells == nil {
+		if err := s.pass('D', body); err != nil {
+			return err
+		}
+	} else if s.out, err = r.mask(s.out, body); err != nil {
+		return err
+	}
+	if keep {
+		return r.record(s.out[at+5:])
+	}
+	return nil
+}
+
+// relay passes a message on as it is, however large.
+func (s *session) relay(typ byte, n int) error {
+	var at int
+	s.out, at = appendMessage(s.out, typ)
+	binary.BigEndian.PutUint32(s.out[at+1:], uint32(n+4))
+	return s.ur.stream(func(b []byte) error {
+		s.out = append(s.out, b...)
+		if len(s.out) < bufferSize {
+			return nil
+		}
+		return s.flush()
+	})
+}
+
+var errRow = errors.New("malformed DataRow from the upstream")
+
+// mask appends the row to dst with its classed cells masked.
+func (r *result) mask(dst, body []byte) ([]byte, error) {
+	dst, at := appendMessage(dst, 'D')
+	if len(body) < 2 || int(binary.BigEndian.Uint16(body)) != len(r.columns) {
+		return dst, errRow
+	}
+	dst = append(dst, body[:2]...)
+	b := body[2:]
+	for i := range r.columns {
+		if len(b) < 4 {
+			return dst, errRow
+		}
+		n := int32(binary.BigEndian.Uint32(b))
+		if n < -1 || int(n) > len(b)-4 {
+			return dst, errRow
+		}
+		var cell []byte
+		if n >= 0 {
+			cell = b[4 : 4+n : 4+n]
+		}
+		if m := r.cells[i]; m == nil {
+			dst = append(dst, b[:4+max(n, 0)]...)
+		} else {
+			size := len(dst)
+			dst = append(dst, 0, 0, 0, 0)
+			var null bool
+			var err error
+			if dst, null, err = m(dst, cell, n < 0); err != nil {
+				return dst, err
+			}
+			length := uint32(len(dst) - size - 4)
+			if null {
+				dst, length = dst[:size+4], 0xffffffff
+			}
+			binary.BigEndian.PutUint32(dst[size:], length)
+		}
+		b = b[4+max(n, 0):]
+	}
+	if len(b) != 0 {
+		return dst, errRow
+	}
+	return endMessage(dst, at), nil
+}
+
+// record gives a row, as sent, to the transcript. Cells of binary columns are
+// written as text where the type is known.
+func (r *result) record(body []byte) error {
+	f := fields{b: body}
+	n := f.count(4)
+	if n != len(r.columns) {
+		return errRow
+	}
+	r.keep, r.render = r.keep[:0], r.render[:0]
+	for i := range n {
+		size := f.int32()
+		if size < 0 {
+			r.keep = append(r.keep, nil)
+			continue
+		}
+		cell := f.take(int(size))
+		if cell == nil && size > 0 {
+			return errRow
+		}
+		if r.columns[i].format == 1 {
+			at := len(r.render)
+			r.render = renderBinary(r.render, r.columns[i].typ, cell)
+			cell = r.render[at:len(r.render):len(r.render)]
+		}
+		if cell == nil {
+			cell = []byte{}
+		}
+		r.keep = append(r.keep, cell)
+	}
+	if !f.done() {
+		return errRow
+	}
+	return wire(r.ticket.Keep(r.keep))
+}

@@ -1,0 +1,95 @@
+package postgres
+
+import "strings"
+
+// checkSetting refuses start-up settings under which a text would mean
+// something else to the upstream than to the parser, or would print values.
+// SET statements get the same check from analysis.
+func checkSetting(name, value string) *wireError {
+	v := strings.ToLower(strings.Trim(strings.TrimSpace(value), `'"`))
+	switch strings.ToLower(name) {
+	case "client_encoding":
+		if v != "utf8" && v != "utf-8" && v != "unicode" && v != "auto" {
+			return fatal("0A000", "client_encoding must be UTF8 through the proxy", "Set client_encoding=UTF8; drivers convert on their side.")
+		}
+	case "standard_conforming_strings":
+		if v != "on" && v != "true" && v != "1" && v != "yes" {
+			return fatal("0A000", "standard_conforming_strings must be on through the proxy", "Write escapes as E'…'.")
+		}
+	case "options":
+		return checkOptions(value)
+	case "client_min_messages":
+		if strings.HasPrefix(v, "debug") || v == "log" {
+			return fatal("0A000", "client_min_messages must be notice or above through the proxy", "")
+		}
+	case "session_replication_role", "transform_null_equals", "backslash_quote":
+		return fatal("0A000", name+" cannot be set through the proxy", "")
+	}
+	return nil
+}
+
+// checkOptions reads the command-line switches of the start-up packet: only
+// -c name=value, -cname=value and --name=value.
+//
+// Source: pg_split_opts in postgres/src/backend/utils/init/postinit.c.
+func checkOptions(value string) *wireError {
+	words := splitOptions(value)
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		var setting string
+		switch {
+		case w == "-c" && i+1 < len(words):
+			i++
+			setting = words[i]
+		case strings.HasPrefix(w, "-c"):
+			setting = w[2:]
+		case strings.HasPrefix(w, "--"):
+			setting = w[2:]
+		default:
+			return fatal("0A000", "start-up option "+quote(w)+" does not pass the proxy", "Only -c name=value and --name=value do.")
+		}
+		name, v, ok := strings.Cut(setting, "=")
+		if !ok {
+			return fatal("0A000", "start-up option "+quote(setting)+" has no value", "")
+		}
+		if e := checkSetting(strings.ReplaceAll(name, "-", "_"), v); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func splitOptions(s string) []string {
+	var words []string
+	var word strings.Builder
+	in := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && i+1 < len(s):
+			i++
+			word.WriteByte(s[i])
+			in = true
+		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v':
+			if in {
+				words = append(words, word.String())
+				word.Reset()
+				in = false
+			}
+		default:
+			word.WriteByte(c)
+			in = true
+		}
+	}
+	if in {
+		words = append(words, word.String())
+	}
+	return words
+}
+
+// quote bounds what is told back of a client's input.
+func quote(s string) string {
+	if len(s) > 60 {
+		s = s[:60] + "…"
+	}
+	return "\"" + s + "\""
+}
