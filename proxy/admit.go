@@ -1,0 +1,267 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// Admit is the whole order in which a unit is let pass or refused: bound,
+// analyse, decide all its statements under one policy, record, and only then
+// hand out tickets.
+func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
+	began := s.engine.now()
+	policy := s.engine.policy.Load()
+	a, err := s.analyse(&u)
+	if err != nil {
+		return nil, s.recordProblem(&u, err, began)
+	}
+	tickets := make([]*ticket, len(a.statements))
+	worst := -1
+	for i := range a.statements {
+		t := s.decide(policy, &u, a, i, began)
+		tickets[i] = t
+		if t.decision.Verdict != facts.Allow && (worst < 0 || t.decision.Verdict > tickets[worst].decision.Verdict) {
+			worst = i
+		}
+	}
+	if u.Kind == protocols.Prepare && worst < 0 {
+		return handOut(tickets), nil // nothing runs yet: recorded when it does
+	}
+	var denial *protocols.Denial
+	if worst >= 0 {
+		denial = tickets[worst].denial()
+	}
+	for _, t := range tickets {
+		if err := s.recordStatement(&u, t, began); err != nil {
+			return nil, err
+		}
+	}
+	if denial != nil {
+		for _, t := range tickets {
+			if err := s.recordRefused(t, denial, began); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := s.Flush(); err != nil { // recorded before the first byte goes upstream
+		return nil, err
+	}
+	s.engine.metrics.decided(s.target.config.Name, denial == nil, s.engine.now().Sub(began))
+	if denial != nil {
+		s.engine.log.Info().Str("session", s.id).Str("identity", s.identity.Name).Str("detail", denial.Detail).Msg("refused")
+		return nil, denial
+	}
+	s.active.Add(int64(len(tickets)))
+	return handOut(tickets), nil
+}
+
+func handOut(tickets []*ticket) []protocols.Ticket {
+	out := make([]protocols.Ticket, len(tickets))
+	for i, t := range tickets {
+		out[i] = t
+	}
+	return out
+}
+
+// analyse returns the unit's statements with their facts, from the cache
+// where nothing has changed that they depend on.
+func (s *session) analyse(u *protocols.Unit) (*analysed, error) {
+	limits := (&host{target: s.target}).Limits()
+	d := s.target.dialect
+	switch {
+	case u.Kind == protocols.Operation:
+		return newAnalysed([]catalog.Statement{{Text: u.Text, Facts: u.Facts}})
+	case d == nil:
+		return nil, errors.New("the protocol has no dialect and brought no facts")
+	case u.Kind == protocols.FunctionCall:
+		f, err := d.Call(u.View, u.Function)
+		if err != nil {
+			return nil, err
+		}
+		return newAnalysed([]catalog.Statement{{Text: fmt.Sprintf("function call %d", u.Function), Facts: f}})
+	}
+	if len(u.Text) > limits.Statement {
+		return nil, &facts.Problem{Code: "54000", At: -1, Message: fmt.Sprintf("the statement has %d bytes, at most %d are let pass", len(u.Text), limits.Statement)}
+	}
+	k := keyOf(u.View, u.Text)
+	if a := s.target.cache.get(k); a != nil {
+		return a, nil
+	}
+	statements, err := d.Analyse(u.View, u.Text, limits)
+	if err != nil {
+		return nil, err
+	}
+	a, err := newAnalysed(statements)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(statements, func(st catalog.Statement) bool { return st.Volatile }) {
+		s.target.cache.put(k, a)
+	}
+	return a, nil
+}
+
+// decide makes the ticket of one statement, with its decision.
+func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analysed, i int, now time.Time) *ticket {
+	st := &a.statements[i]
+	t := &ticket{session: s, statement: st, text: st.Text, unit: u.Kind, issued: now, policy: policy, rowsRead: s.rows.Load()}
+	t.facts = st.Facts
+	if u.Kind == protocols.Execute {
+		t.facts = st.Facts.Bind(u.Params)
+	}
+	t.rawFacts = a.facts[i]
+	if t.facts != st.Facts {
+		t.rawFacts = nil // made when it is recorded
+	}
+	if u.View != nil {
+		t.view = u.View
+		t.catalogs = s.target.catalog(s.database)
+		t.generation = t.catalogs.generation.Load()
+	}
+	t.input = sqlpolicy.Input{
+		Identity: s.identity, Facts: t.facts, Text: t.text, Params: u.Params, InTransaction: u.InTransaction, Now: now,
+		Prepare: u.Kind == protocols.Prepare,
+		Session: facts.Session{ID: s.id, Target: s.target.config.Name, Protocol: s.target.protocol.Name, Database: s.database, RowsRead: t.rowsRead, Started: s.started},
+	}
+	t.decision = policy.Decide(t.input)
+	return t
+}
+
+// denial says why a statement was refused, by its rule or by what lineage
+// found.
+func (t *ticket) denial() *protocols.Denial {
+	d := t.decision
+	out := &protocols.Denial{Kind: protocols.DenyPolicy, At: -1, Message: "refused by policy"}
+	verb := "statement"
+	if len(t.facts.Effects) > 0 {
+		verb = t.facts.Effects[0].Verb
+	}
+	if len(d.Refusals) > 0 {
+		r := d.Refusals[0]
+		out.Message = "refused by policy: " + r.Message
+		out.Hint = r.Hint
+		if r.At >= 0 {
+			out.At = t.statement.Offset + r.At
+		}
+		out.Detail = "rule: non-interference of class " + r.Class
+		if r.Class == "" {
+			out.Detail = "rule: what classes protect must not be told another way"
+		}
+		return out
+	}
+	for _, h := range d.Rules {
+		if h.Verdict != d.Verdict {
+			continue
+		}
+		out.Message = fmt.Sprintf("%s refused by policy", verb)
+		out.Detail = fmt.Sprintf("rule %q", h.Rule)
+		if h.Reason != "" {
+			out.Detail += ": " + h.Reason
+		}
+		if h.Failed != "" {
+			out.Detail += " (its condition failed: " + h.Failed + ")"
+		}
+		out.Hint = "`sallyport policy explain` shows what the rule saw."
+		return out
+	}
+	out.Detail = "rule: the policy's default is " + d.Verdict.String()
+	out.Hint = "A rule with `then: allow` lets statements pass."
+	return out
+}
+
+// recordStatement records a statement with all that its decision depended on.
+func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) error {
+	t.id = s.statements.Add(1)
+	raw := t.rawFacts
+	if raw == nil {
+		var err error
+		if raw, err = json.Marshal(t.facts); err != nil {
+			return s.engine.unrecorded(err)
+		}
+	}
+	decision, err := json.Marshal(t.decision)
+	if err != nil {
+		return s.engine.unrecorded(err)
+	}
+	e := &replay.Event{
+		Type: replay.TypeStatement, At: now, ID: t.id, Kind: kinds[u.Kind], Policy: t.policy.Hash,
+		Text: s.engine.redactText(t.text, t.facts.Constants, t.decision.SecretConstants), Params: s.engine.redactParams(u.Params, t.decision.SecretParams),
+		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead,
+	}
+	if u.View != nil {
+		e.Role, e.SearchPath = u.View.Role, u.View.SearchPath
+		if e.Catalog, err = s.engine.storeCatalog(u.View.Catalog); err != nil {
+			return s.engine.unrecorded(err)
+		}
+	}
+	if err := s.record.Append(e); err != nil {
+		return s.engine.unrecorded(err)
+	}
+	return nil
+}
+
+var kinds = map[protocols.UnitKind]string{
+	protocols.Query: "query", protocols.Prepare: "prepare", protocols.Execute: "execute", protocols.Operation: "operation", protocols.FunctionCall: "call",
+}
+
+func (s *session) recordRefused(t *ticket, d *protocols.Denial, now time.Time) error {
+	err := s.record.Append(&replay.Event{Type: replay.TypeError, At: now, ID: t.id, Code: replay.RefusedCode, Message: d.Message, Reason: d.Detail})
+	if err != nil {
+		return s.engine.unrecorded(err)
+	}
+	return nil
+}
+
+// recordProblem records a text that could not be analysed.
+func (s *session) recordProblem(u *protocols.Unit, problem error, now time.Time) error {
+	var p *facts.Problem
+	if !errors.As(problem, &p) {
+		s.engine.log.Error().Err(problem).Str("session", s.id).Msg("analysing a statement")
+		p = &facts.Problem{Code: "XX000", Message: "the statement could not be analysed", At: -1}
+	}
+	id := s.statements.Add(1)
+	// Without facts nobody knows which of its words are values of a class.
+	e := &replay.Event{Type: replay.TypeStatement, At: now, ID: id, Kind: kinds[u.Kind], Text: s.engine.hideLiterals(u.Text), Problem: p, Policy: s.engine.policy.Load().Hash}
+	err := s.record.Append(e)
+	if err == nil {
+		err = s.record.Append(&replay.Event{Type: replay.TypeError, At: now, ID: id, Code: p.Code, Message: p.Message})
+	}
+	if err == nil {
+		err = s.record.Flush()
+	}
+	if err != nil {
+		return s.engine.unrecorded(err)
+	}
+	s.engine.metrics.decided(s.target.config.Name, false, s.engine.now().Sub(now))
+	return p
+}
+
+// hideLiterals is the text with what stands between quotes hidden, where any
+// class is defined. It only ever hides too much.
+func (e *Engine) hideLiterals(text string) string {
+	if len(e.policy.Load().Columns) == 0 || !strings.ContainsAny(text, "'$") {
+		return bound(text, 64<<10)
+	}
+	var b strings.Builder
+	in := false
+	for _, part := range strings.SplitAfter(bound(text, 64<<10), "'") {
+		if in {
+			b.WriteString("…'")
+		} else {
+			b.WriteString(part)
+		}
+		in = !in
+	}
+	return b.String()
+}

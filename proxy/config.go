@@ -1,0 +1,334 @@
+// Package proxy is the engine: it loads the configuration, listens, and takes
+// every statement through admission in one order: analyse, decide, record,
+// forward, mask. It knows no wire format; protocols and dialects come as
+// values from cmd.
+package proxy
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/strictyaml"
+)
+
+// Config is a loaded configuration. Relative paths have been taken from the
+// file's folder.
+type Config struct {
+	Path        string
+	Dir         string
+	Policy      string
+	State       string // as in the file
+	Transcripts string // a folder
+	Keys        string
+	Console     string // address, "" for none
+	Identities  []Identity
+	Targets     []Target
+	LogLevel    string
+	Drain       time.Duration
+	Limits      protocols.Limits
+}
+
+// Secret is where a secret comes from.
+type Secret struct{ Env, File string }
+
+// Read returns the secret, without its last line feed.
+func (s Secret) Read(dir string) (string, error) {
+	if s.Env != "" {
+		v, ok := os.LookupEnv(s.Env)
+		if !ok {
+			return "", fmt.Errorf("environment variable %s is not set", s.Env)
+		}
+		return v, nil
+	}
+	if s.File == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(resolve(dir, s.File))
+	if err != nil {
+		return "", fmt.Errorf("reading a secret: %w", err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// Identity is a static identity.
+type Identity struct {
+	Name     string
+	Kind     string
+	Password Secret
+	Token    Secret
+	Groups   []string
+}
+
+// Target is one upstream store and the listener in front of it.
+type Target struct {
+	Name      string
+	Protocol  string
+	Listen    string
+	TLS       TLS
+	Upstream  Upstream
+	Databases []string
+}
+
+// TLS is what clients are offered.
+type TLS struct{ Mode, Cert, Key string }
+
+// Upstream is how a store is reached.
+type Upstream struct {
+	URL       *url.URL
+	Password  Secret
+	CA        string
+	Cert, Key string
+}
+
+// LoadConfig reads and checks the configuration at path: all problems at once.
+func LoadConfig(path string, known []protocols.Protocol) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{
+		Path: abs, Dir: filepath.Dir(abs), State: "sqlite:./var/state.db", Transcripts: "./var/transcripts", LogLevel: "info", Drain: 30 * time.Second,
+		Limits: protocols.Limits{Statement: 8 << 20, Message: 64 << 20, Row: 16 << 20, Depth: 1000},
+	}
+	l := &configLoader{c: c, known: known, names: map[string]bool{}}
+	file, root := strictyaml.Parse(filepath.Base(path), src)
+	if root != nil {
+		l.root(root)
+	}
+	if err := file.Err(); err != nil {
+		return nil, err
+	}
+	for _, p := range []*string{&c.Policy, &c.Transcripts, &c.Keys} {
+		*p = resolve(c.Dir, *p)
+	}
+	return c, nil
+}
+
+func resolve(dir, path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+type configLoader struct {
+	c     *Config
+	known []protocols.Protocol
+	names map[string]bool
+}
+
+func (l *configLoader) root(root *strictyaml.Node) {
+	c := l.c
+	has := map[string]bool{}
+	text := func(key string, to *string) func(*strictyaml.Node) {
+		return func(n *strictyaml.Node) { *to = n.String(); has[key] = true }
+	}
+	later := func(n *strictyaml.Node) { n.Problem("this section is not supported by this version") }
+	root.Map(map[string]func(*strictyaml.Node){
+		"version": func(n *strictyaml.Node) { n.Int(1, 1); has["version"] = true },
+		"policy":  text("policy", &c.Policy),
+		"storage": func(n *strictyaml.Node) {
+			n.Map(map[string]func(*strictyaml.Node){
+				"state": func(n *strictyaml.Node) {
+					if c.State = n.String(); !strings.HasPrefix(c.State, "sqlite:") {
+						n.Problem("must be sqlite:PATH")
+					}
+				},
+				"transcripts": func(n *strictyaml.Node) {
+					path, ok := strings.CutPrefix(n.String(), "file:")
+					if !ok || path == "" {
+						n.Problem("must be file:PATH")
+					}
+					c.Transcripts = path
+				},
+			})
+		},
+		"keys": func(n *strictyaml.Node) {
+			n.Map(map[string]func(*strictyaml.Node){"dir": text("keys", &c.Keys)})
+		},
+		"console": func(n *strictyaml.Node) {
+			n.Map(map[string]func(*strictyaml.Node){"listen": func(n *strictyaml.Node) { c.Console = address(n) }})
+			if c.Console != "" && !loopback(c.Console) {
+				n.Problem("the console listens on loopback only; put a TLS proxy in front of it for others")
+			}
+		},
+		"identities": func(n *strictyaml.Node) {
+			for _, e := range n.List() {
+				l.identity(e)
+			}
+		},
+		"oidc": later,
+		"mtls": later,
+		"targets": func(n *strictyaml.Node) {
+			has["targets"] = true
+			for _, e := range n.List() {
+				l.target(e)
+			}
+		},
+		"log": func(n *strictyaml.Node) {
+			n.Map(map[string]func(*strictyaml.Node){"level": func(n *strictyaml.Node) { c.LogLevel = n.OneOf("debug", "info", "warn", "error") }})
+		},
+		"drain": func(n *strictyaml.Node) { c.Drain = n.Duration() },
+		"limits": func(n *strictyaml.Node) {
+			bound := func(to *int, least, most int64) func(*strictyaml.Node) {
+				return func(n *strictyaml.Node) { *to = int(n.Int(least, most)) }
+			}
+			n.Map(map[string]func(*strictyaml.Node){
+				"row": bound(&c.Limits.Row, 1<<10, 1<<30), "statement": bound(&c.Limits.Statement, 1<<10, 64<<20),
+				"message": bound(&c.Limits.Message, 1<<10, 1<<30), "depth": bound(&c.Limits.Depth, 10, 3000),
+			})
+		},
+	})
+	for _, key := range []string{"version", "policy", "targets"} {
+		if !has[key] {
+			root.Problem("key %q is missing", key)
+		}
+	}
+	if !has["keys"] {
+		c.Keys = "./var/keys"
+	}
+}
+
+func (l *configLoader) identity(n *strictyaml.Node) {
+	id := Identity{Kind: "human"}
+	secrets := 0
+	n.Map(map[string]func(*strictyaml.Node){
+		"name":     func(n *strictyaml.Node) { id.Name = n.String() },
+		"kind":     func(n *strictyaml.Node) { id.Kind = n.OneOf("human", "machine") },
+		"password": func(n *strictyaml.Node) { id.Password = secret(n); secrets++ },
+		"token":    func(n *strictyaml.Node) { id.Token = secret(n); secrets++ },
+		"groups":   func(n *strictyaml.Node) { id.Groups = n.Strings() },
+	})
+	switch {
+	case id.Name == "":
+		n.Problem("an identity needs a name")
+	case secrets != 1:
+		n.Problem("an identity needs a password or a token")
+	case l.names["identity "+id.Name]:
+		n.Problem("another identity is named %q", id.Name)
+	}
+	l.names["identity "+id.Name] = true
+	l.c.Identities = append(l.c.Identities, id)
+}
+
+// secret reads {env: NAME} or {file: PATH}.
+func secret(n *strictyaml.Node) Secret {
+	var s Secret
+	if !n.IsMap() {
+		n.Problem("a secret never stands in the file: give {env: NAME} or {file: PATH}")
+		return s
+	}
+	n.Map(map[string]func(*strictyaml.Node){
+		"env":  func(n *strictyaml.Node) { s.Env = n.String() },
+		"file": func(n *strictyaml.Node) { s.File = n.String() },
+	})
+	if (s.Env == "") == (s.File == "") {
+		n.Problem("give one of env and file")
+	}
+	return s
+}
+
+func address(n *strictyaml.Node) string {
+	s := n.String()
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+		n.Problem("must be HOST:PORT")
+	}
+	return s
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+func (l *configLoader) target(n *strictyaml.Node) {
+	t := Target{}
+	n.Map(map[string]func(*strictyaml.Node){
+		"name": func(n *strictyaml.Node) {
+			t.Name = n.String()
+			if l.names["target "+t.Name] {
+				n.Problem("another target is named %q", t.Name)
+			}
+			l.names["target "+t.Name] = true
+		},
+		"protocol": func(n *strictyaml.Node) {
+			var names []string
+			for _, p := range l.known {
+				names = append(names, p.Name)
+			}
+			t.Protocol = n.OneOf(names...)
+		},
+		"listen": func(n *strictyaml.Node) { t.Listen = address(n) },
+		"tls": func(n *strictyaml.Node) {
+			n.Map(map[string]func(*strictyaml.Node){
+				"mode": func(n *strictyaml.Node) { t.TLS.Mode = n.OneOf("disable", "require") },
+				"cert": func(n *strictyaml.Node) { t.TLS.Cert = resolve(l.c.Dir, n.String()) },
+				"key":  func(n *strictyaml.Node) { t.TLS.Key = resolve(l.c.Dir, n.String()) },
+			})
+			if t.TLS.Mode == "require" && (t.TLS.Cert == "" || t.TLS.Key == "") {
+				n.Problem("mode require needs cert and key")
+			}
+		},
+		"upstream":  func(n *strictyaml.Node) { l.upstream(n, &t.Upstream) },
+		"databases": func(n *strictyaml.Node) { t.Databases = n.Strings() },
+		"grpc":      func(n *strictyaml.Node) { n.Problem("grpc is not supported by this version") },
+	})
+	switch {
+	case t.Name == "" || t.Protocol == "" || t.Listen == "" || t.Upstream.URL == nil:
+		n.Problem("a target needs name, protocol, listen and upstream")
+	case t.TLS.Mode == "":
+		n.Problem("a target needs tls: {mode: require} with cert and key, or {mode: disable} on loopback")
+	case t.TLS.Mode == "disable" && !loopback(t.Listen):
+		n.Problem("tls mode disable is for loopback only; %s can be reached from elsewhere", t.Listen)
+	}
+	l.c.Targets = append(l.c.Targets, t)
+}
+
+func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream) {
+	n.Map(map[string]func(*strictyaml.Node){
+		"url": func(n *strictyaml.Node) {
+			parsed, err := url.Parse(n.String())
+			switch {
+			case err != nil:
+				n.Problem("is not a URL")
+			case parsed.User != nil && hasPassword(parsed):
+				n.Problem("the URL holds a password; give it as password: {env: NAME} or {file: PATH}")
+			case parsed.Scheme != "postgres" && parsed.Scheme != "postgresql":
+				n.Problem("must be postgres://USER@HOST:PORT/DATABASE?sslmode=…")
+			case parsed.User.Username() == "" || parsed.Host == "" || strings.Trim(parsed.Path, "/") == "":
+				n.Problem("needs user, host and database")
+			case !sslModes[sslMode(parsed)]:
+				n.Problem("sslmode must be disable, prefer, require, verify-ca or verify-full")
+			default:
+				u.URL = parsed
+			}
+		},
+		"password": func(n *strictyaml.Node) { u.Password = secret(n) },
+		"ca":       func(n *strictyaml.Node) { u.CA = resolve(l.c.Dir, n.String()) },
+		"cert":     func(n *strictyaml.Node) { u.Cert = resolve(l.c.Dir, n.String()) },
+		"key":      func(n *strictyaml.Node) { u.Key = resolve(l.c.Dir, n.String()) },
+	})
+}
+
+func hasPassword(u *url.URL) bool { _, ok := u.User.Password(); return ok }
+
+var sslModes = map[string]bool{"disable": true, "prefer": true, "require": true, "verify-ca": true, "verify-full": true}
+
+// sslMode is verify-full unless the URL says otherwise.
+func sslMode(u *url.URL) string {
+	if m := u.Query().Get("sslmode"); m != "" {
+		return m
+	}
+	return "verify-full"
+}

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// hidden is what stands in the record for a constant: equal ones look equal,
+// and nobody without the key can tell what they were.
+func (e *Engine) hidden(s string) string {
+	m := hmac.New(sha256.New, e.keys.Hash)
+	m.Write([]byte(s))
+	return "‹hmac:" + hex.EncodeToString(m.Sum(nil)[:8]) + "›"
+}
+
+// redactText hides the secret constants of a text.
+func (e *Engine) redactText(text string, constants []facts.Constant, secret []int) string {
+	if len(secret) == 0 {
+		return text
+	}
+	var ranges []facts.Constant
+	for _, i := range secret {
+		if i >= 0 && i < len(constants) {
+			ranges = append(ranges, constants[i])
+		}
+	}
+	slices.SortFunc(ranges, func(a, b facts.Constant) int { return a.From - b.From })
+	var b strings.Builder
+	at := 0
+	for _, r := range ranges {
+		if r.From < at || r.To > len(text) || r.From > r.To {
+			continue // overlapping: the first one hid it
+		}
+		b.WriteString(text[at:r.From])
+		b.WriteString(e.hidden(text[r.From:r.To]))
+		at = r.To
+	}
+	b.WriteString(text[at:])
+	return b.String()
+}
+
+// redactParams hides the secret parameters.
+func (e *Engine) redactParams(params []facts.Param, secret []int) []facts.Param {
+	if len(secret) == 0 {
+		return params
+	}
+	out := slices.Clone(params)
+	for _, n := range secret {
+		if n >= 1 && n <= len(out) && !out[n-1].Null {
+			out[n-1].Text = e.hidden(out[n-1].Text)
+		}
+	}
+	return out
+}
+
+// storeCatalog keeps a schema beside the transcripts, once, under its hash.
+func (e *Engine) storeCatalog(c *catalog.Catalog) (string, error) {
+	h := c.Hash()
+	if _, ok := e.stored.Load(h); ok {
+		return h, nil
+	}
+	path := filepath.Join(e.config.Transcripts, "catalogs", h+".json.zst")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		b, err := json.Marshal(c)
+		if err != nil {
+			return "", err
+		}
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return "", err
+		}
+		defer enc.Close()
+		if err := writeOnce(path, enc.EncodeAll(b, nil)); err != nil {
+			return "", err
+		}
+	} else if err != nil {
+		return "", err
+	}
+	e.stored.Store(h, true)
+	return h, nil
+}
+
+func writeOnce(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// session is one client's session in the engine.
+type session struct {
+	engine   *Engine
+	target   *target
+	id       string
+	identity facts.Identity
+	database string
+	started  time.Time
+	record   *replay.Writer
+
+	statements atomic.Int64
+	rows       atomic.Int64
+	active     atomic.Int64 // statements that were let pass and have not ended
+
+	once   sync.Once
+	done   chan struct{}
+	mu     sync.Mutex
+	cause  *protocols.Denial
+	closed bool
+}
+
+var _ protocols.Session = (*session)(nil)
+
+func (s *session) ID() string { return s.id }
+
+// Dial connects; the connection takes only this session's tickets.
+func (s *session) Dial(ctx context.Context) (protocols.Upstream, error) {
+	return s.target.upstream.DialGate(ctx, s)
+}
+
+func (s *session) Credential(context.Context) (protocols.Credential, error) {
+	return s.target.credential(s.database), nil
+}
+
+func (s *session) Catalog(ctx context.Context, fresh bool) (*catalog.Catalog, error) {
+	c, err := s.target.catalog(s.database).get(ctx, fresh)
+	if err != nil {
+		s.engine.log.Error().Err(err).Str("target", s.target.config.Name).Msg("reading the schema")
+		return nil, &protocols.Denial{Kind: protocols.DenyUnavailable, Message: "the schema of the upstream cannot be read",
+			Hint: "The proxy's log has the reason.", At: -1}
+	}
+	return c, nil
+}
+
+// Pass refuses a ticket that is spent or another session's.
+func (s *session) Pass(t protocols.Ticket) error {
+	k, ok := t.(*ticket)
+	switch {
+	case !ok || k == nil:
+		return errors.New("not a ticket of the engine's")
+	case k.session != s:
+		return errors.New("a ticket of another session")
+	case k.spent.Load():
+		return errors.New("a spent ticket")
+	}
+	return nil
+}
+
+func (s *session) Flush() error {
+	if err := s.record.Flush(); err != nil {
+		return s.engine.unrecorded(err)
+	}
+	return nil
+}
+
+func (s *session) Done() <-chan struct{} { return s.done }
+
+func (s *session) Cause() *protocols.Denial {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// kill makes the wire end the session.
+func (s *session) kill(why *protocols.Denial) {
+	s.mu.Lock()
+	if s.cause == nil {
+		s.cause = why
+	}
+	s.mu.Unlock()
+	s.once.Do(func() { close(s.done) })
+}
+
+// idle says that no statement is at work.
+func (s *session) idle() bool { return s.active.Load() == 0 }
+
+// Close ends the session's record.
+func (s *session) Close(err error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	s.mu.Unlock()
+	e := s.engine
+	reason := "the client ended it"
+	if err != nil {
+		reason = err.Error()
+	}
+	if err := s.record.Close(&replay.Event{Type: replay.TypeClose, At: e.now(), Reason: reason, Statements: s.statements.Load(), Rows: s.rows.Load()}); err != nil {
+		e.metrics.unrecorded.Inc()
+		e.log.Error().Err(err).Str("session", s.id).Msg("CANNOT RECORD the end of a session")
+	}
+	e.mu.Lock()
+	delete(e.sessions, s.id)
+	e.mu.Unlock()
+	e.metrics.sessions.WithLabelValues(s.target.config.Name).Dec()
+	e.log.Info().Str("session", s.id).Int64("statements", s.statements.Load()).Int64("rows", s.rows.Load()).Str("reason", reason).Msg("session ended")
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
+)
+
+// ticket lets one statement pass. It belongs to its session; one goroutine at
+// a time uses it.
+type ticket struct {
+	session   *session
+	statement *catalog.Statement
+	unit      protocols.UnitKind
+	id        int64
+	text      string
+	facts     *facts.Facts
+	rawFacts  json.RawMessage
+	input     sqlpolicy.Input
+	decision  *facts.Decision
+	policy    *sqlpolicy.Policy
+	rowsRead  int64
+	issued    time.Time
+
+	view       *catalog.View
+	catalogs   *catalogs
+	generation int64
+
+	spent   atomic.Bool
+	columns []string // not yet recorded
+	rows    int64
+	bytes   int64
+	kept    int
+}
+
+var _ protocols.Ticket = (*ticket)(nil)
+
+func (t *ticket) Facts() *facts.Facts       { return t.facts }
+func (t *ticket) Decision() *facts.Decision { return t.decision }
+func (t *ticket) Change() *catalog.Change   { return t.statement.Change }
+
+func (t *ticket) deny(kind protocols.DenialKind, format string, args ...any) *protocols.Denial {
+	return &protocols.Denial{Kind: kind, Message: fmt.Sprintf(format, args...), At: -1, Hint: "Nothing of the result was sent; run the statement again."}
+}
+
+// Bind gives each result column its mask. It is the second net under lineage:
+// a column whose origin is classed and that is not masked ends the statement.
+func (t *ticket) Bind(columns []protocols.ResultColumn) ([]*mask.Mask, error) {
+	if t.catalogs != nil && t.catalogs.generation.Load() != t.generation {
+		if err := t.decideAgain(); err != nil {
+			return nil, err
+		}
+	}
+	if n := len(t.facts.Outputs); n != len(columns) {
+		return nil, t.deny(protocols.DenySchema, "the result has %d columns where %d were expected", len(columns), n)
+	}
+	masks := make([]*mask.Mask, len(columns))
+	t.columns = make([]string, len(columns))
+	for i, c := range columns {
+		t.columns[i] = c.Name
+	}
+	for _, m := range t.decision.Masks {
+		c := columns[m.Output]
+		compiled, err := mask.Compile(m.Mask, c.Kind, t.session.engine.keys.Hash)
+		if err != nil {
+			return nil, t.deny(protocols.DenyUnsupported, "column %q (class %s) cannot be masked: %v", c.Name, strings.Join(m.Classes, ", "), err)
+		}
+		masks[m.Output] = compiled
+	}
+	for i, c := range columns {
+		if masks[i] == nil && t.classedOrigin(c) {
+			t.session.engine.metrics.caught.Inc()
+			t.session.engine.log.Error().Str("session", t.session.id).Int64("statement", t.id).Msg("a classed column was about to leave unmasked")
+			return nil, t.deny(protocols.DenySchema, "column %q comes from a classed column and was not expected to", c.Name)
+		}
+	}
+	return masks, nil
+}
+
+// classedOrigin says that the column's origin, as the upstream announces it,
+// has a class that the identity may not see.
+func (t *ticket) classedOrigin(c protocols.ResultColumn) bool {
+	if c.Table == 0 || c.Column <= 0 || t.view == nil {
+		return false
+	}
+	r := t.view.RelationByOID(c.Table)
+	if r == nil {
+		return false
+	}
+	for _, col := range r.Columns {
+		if col.Num == c.Column {
+			return t.policy.Hides(t.session.identity, facts.Name{Database: t.view.Database, Schema: r.Schema, Name: r.Name}, col.Name, r.Schema == "pg_catalog")
+		}
+	}
+	return false
+}
+
+// decideAgain looks whether a schema change between the decision and the
+// result makes another decision of it.
+func (t *ticket) decideAgain() error {
+	u := protocols.Unit{Kind: t.unit, Text: t.text, View: t.view}
+	if t.view.Catalog != t.catalogs.current.Load() {
+		fresh := *t.view
+		fresh.Catalog = t.catalogs.current.Load()
+		u.View = &fresh
+	}
+	a, err := t.session.analyse(&u)
+	if err == nil && len(a.statements) == 1 {
+		in := t.input
+		in.Facts = a.statements[0].Facts
+		if t.unit == protocols.Execute {
+			in.Facts = in.Facts.Bind(in.Params)
+		}
+		if sameDecision(t.decision, t.policy.Decide(in)) {
+			t.generation = t.catalogs.generation.Load()
+			return nil
+		}
+	}
+	return t.deny(protocols.DenySchema, "the schema changed while the statement ran")
+}
+
+func sameDecision(a, b *facts.Decision) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// Row counts a row before it is written.
+func (t *ticket) Row(bytes int) (keep bool, err error) {
+	t.rows++
+	t.bytes += int64(bytes)
+	limit := t.decision.Record
+	return limit < 0 || t.kept < limit, nil
+}
+
+// Keep records the row just counted.
+func (t *ticket) Keep(cells [][]byte) error {
+	t.kept++
+	err := t.session.record.AppendRow(t.id, t.session.engine.now(), t.columns, cells)
+	t.columns = nil
+	if err != nil {
+		return t.session.engine.unrecorded(err)
+	}
+	return nil
+}
+
+// Done records the end. A ticket that is done twice was done once.
+func (t *ticket) Done(o protocols.Outcome) error {
+	if t.spent.Swap(true) || t.unit == protocols.Prepare {
+		return nil
+	}
+	s := t.session
+	now := s.engine.now()
+	s.active.Add(-1)
+	s.rows.Add(t.rows)
+	ms := float64(now.Sub(t.issued).Microseconds()) / 1000
+	e := &replay.Event{Type: replay.TypeComplete, At: now, ID: t.id, Tag: o.Tag, Rows: t.rows, Bytes: t.bytes, Milliseconds: ms}
+	switch {
+	case o.Lost:
+		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", "lost", "the session ended before the statement did"
+	case o.Skipped:
+		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", "skipped", "not run: what came before it failed"
+	case o.Code != "":
+		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", o.Code, o.Message
+	default:
+		if c := t.statement.Change; c != nil && c.ReloadSchema && t.catalogs != nil {
+			t.catalogs.changed()
+		}
+	}
+	s.engine.metrics.ended(s.target.config.Name, t.rows, t.bytes, now.Sub(t.issued))
+	if err := s.record.Append(e); err != nil {
+		return s.engine.unrecorded(err)
+	}
+	return nil
+}
