@@ -81,6 +81,7 @@ def main(url):
         conn.rollback()
         print("streamed", sum(r[0] for r in conn.execution_options(stream_results=True, yield_per=50).execute(
             text("SELECT generate_series(1, 1000)"))))
+    with engine.connect() as conn:
         print("many", conn.execute(text("INSERT INTO scratch (id, a) VALUES (:i, :a)"),
                                    [{"i": 1000 + i, "a": str(i)} for i in range(20)]).rowcount)
         conn.commit()

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
+)
+
+// testProxy is a running `sallyport serve`, in this process.
+type testProxy struct {
+	dir    string // its folder: sallyport.yaml, policy.yaml, var/
+	config string
+	stderr *logBuffer
+	stop   context.CancelFunc
+	code   chan int
+}
+
+// target is one line of the proxy's config.
+type target struct {
+	name     string
+	port     int
+	upstream string // URL without a password
+	password string
+}
+
+// startProxy writes a config with the given policy and targets, runs `serve`
+// and returns once it has said ready. It ends with the test.
+func startProxy(t testing.TB, policy string, targets ...target) *testProxy {
+	t.Helper()
+	p := &testProxy{dir: t.TempDir(), stderr: &logBuffer{ready: make(chan struct{})}, code: make(chan int, 1)}
+	var cfg strings.Builder
+	fmt.Fprintf(&cfg, "version: 1\npolicy: policy.yaml\nconsole: {listen: \"127.0.0.1:%d\"}\n", freePort(t))
+	cfg.WriteString("identities:\n")
+	for _, id := range []struct{ name, group string }{{"ana", "analyst"}, {"sam", "support"}} {
+		secret := p.write(t, id.name+".secret", id.name+"-secret\n")
+		fmt.Fprintf(&cfg, "  - {name: %s, password: {file: %s}, groups: [%s]}\n", id.name, secret, id.group)
+	}
+	cfg.WriteString("targets:\n")
+	for _, tg := range targets {
+		secret := p.write(t, tg.name+".upstream", tg.password+"\n")
+		fmt.Fprintf(&cfg, "  - name: %s\n    protocol: postgres\n    listen: \"127.0.0.1:%d\"\n    tls: {mode: disable}\n", tg.name, tg.port)
+		fmt.Fprintf(&cfg, "    upstream: {url: %q, password: {file: %s}}\n", tg.upstream, secret)
+	}
+	p.config = p.write(t, "sallyport.yaml", cfg.String())
+	p.write(t, "policy.yaml", policy)
+	p.serve(t)
+	return p
+}
+
+// serve runs the command on the proxy's folder until the test ends or stop is
+// called.
+func (p *testProxy) serve(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	go func() {
+		m := &Main{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: p.stderr}
+		p.code <- m.Run(ctx, []string{"serve", "--config", p.config})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-p.code:
+		case <-time.After(30 * time.Second):
+			t.Error("serve did not end")
+		}
+		if t.Failed() {
+			t.Logf("the proxy's log:\n%s", p.stderr.tail(6000))
+		}
+	})
+	select {
+	case <-p.stderr.ready:
+	case code := <-p.code:
+		p.code <- code
+		t.Fatalf("serve ended with %d before it was ready:\n%s", code, p.stderr.tail(6000))
+	case <-time.After(60 * time.Second):
+		t.Fatalf("serve was not ready within a minute:\n%s", p.stderr.tail(6000))
+	}
+}
+
+func (p *testProxy) write(t testing.TB, name, content string) string {
+	t.Helper()
+	path := filepath.Join(p.dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// logBuffer collects a log and says when the line "ready" has come.
+type logBuffer struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	said  bool
+	ready chan struct{}
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, err := b.buf.Write(p)
+	if !b.said && (bytes.HasPrefix(b.buf.Bytes(), []byte("ready\n")) || bytes.Contains(b.buf.Bytes(), []byte("\nready\n"))) {
+		b.said = true
+		close(b.ready)
+	}
+	return n, err
+}
+
+func (b *logBuffer) tail(n int) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.buf.String()
+	return s[max(0, len(s)-n):]
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// startPostgreSQL starts a server that ends with the test, and creates the
+// role backend (password backend-secret) with a database shop of its own.
+func startPostgreSQL(t testing.TB, opt throwaway.Options, scripts ...string) *throwaway.Server {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	s, err := throwaway.PostgreSQL(ctx, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Errorf("stopping PostgreSQL: %v", err)
+		}
+	})
+	sql(t, s, "postgres", `CREATE ROLE backend LOGIN CREATEROLE PASSWORD 'backend-secret';
+		GRANT pg_monitor, pg_read_all_stats, pg_read_server_files, pg_write_server_files, pg_execute_server_program, pg_signal_backend TO backend;
+		CREATE DATABASE shop OWNER backend;`)
+	for _, script := range scripts {
+		sql(t, s, "shop", "SET ROLE backend;\n"+script)
+	}
+	return s
+}
+
+func sql(t testing.TB, s *throwaway.Server, database, script string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	out, err := s.SQL(ctx, database, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
+)
+
+// startTwins starts two servers from the same template, fills them with the
+// same schema and rows that differ in classed values only, and puts one proxy
+// before both.
+func startTwins(t *testing.T) *twins {
+	t.Helper()
+	dir := filepath.Join("..", "..", "testdata", "noninterference")
+	var targets []target
+	var conns []string
+	for _, side := range []string{"a", "b"} {
+		s := startPostgreSQL(t, throwaway.Options{
+			Settings: map[string]string{
+				"autovacuum":                      "off", // what it does depends on timing
+				"jit":                             "off",
+				"max_parallel_workers_per_gather": "0", // rows' order would depend on timing
+			},
+		},
+			readFile(t, filepath.Join(dir, "schema.sql")),
+			readFile(t, filepath.Join(dir, "common.sql")),
+			readFile(t, filepath.Join(dir, side+".sql")))
+		port := freePort(t)
+		targets = append(targets, target{
+			name: "twin-" + side, port: port, password: "backend-secret",
+			upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address()),
+		})
+		conns = append(conns, twinConn(port))
+	}
+	startProxy(t, readFile(t, filepath.Join(dir, "policy.yaml")), targets...)
+	return &twins{a: conns[0], b: conns[1]}
+}
