@@ -149,8 +149,11 @@ type Unit struct {
 	Params []facts.Param // Execute
 	// InTransaction says that a transaction block is open upstream.
 	InTransaction bool
-	Facts         *facts.Facts // Operation
-	Function      uint32       // FunctionCall: the function's OID
+	// Pending says that what the session has run may not be committed yet,
+	// outside a transaction block: a pipeline's implicit transaction is open.
+	Pending  bool
+	Facts    *facts.Facts // Operation
+	Function uint32       // FunctionCall: the function's OID
 	// OnHold, if set, is told of a hold before Admit waits for it.
 	OnHold func(Held)
 }

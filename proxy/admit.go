@@ -21,6 +21,9 @@ import (
 // hand out tickets.
 func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
 	began := s.engine.now()
+	if !u.InTransaction && !u.Pending {
+		s.settled()
+	}
 	policy := s.engine.policy.Load()
 	a, err := s.analyse(&u)
 	if err != nil {
@@ -28,8 +31,10 @@ func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 	}
 	tickets := make([]*ticket, len(a.statements))
 	worst := -1
+	seen := s.schemaSeen(&u)
 	for i := range a.statements {
 		t := s.decide(policy, &u, a, i, began)
+		t.seen = seen
 		tickets[i] = t
 		if t.decision.Verdict != facts.Allow && (worst < 0 || t.decision.Verdict > tickets[worst].decision.Verdict) {
 			worst = i
@@ -64,6 +69,23 @@ func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 	}
 	s.active.Add(int64(len(tickets)))
 	return handOut(tickets), nil
+}
+
+// schemaSeen notes the schema's generation that a unit is decided under. Where
+// another session has a change of the schema open, whatever is decided now is
+// looked at again when rows come.
+func (s *session) schemaSeen(u *protocols.Unit) *schemaSeen {
+	if u.View == nil {
+		return &schemaSeen{}
+	}
+	c := s.target.catalog(s.database)
+	own := int64(0)
+	if s.altering.Load() {
+		own = 1
+	}
+	seen := &schemaSeen{unsure: c.altering.Load() > own}
+	seen.generation.Store(c.generation.Load())
+	return seen
 }
 
 func handOut(tickets []*ticket) []protocols.Ticket {
@@ -127,7 +149,6 @@ func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analyse
 	if u.View != nil {
 		t.view = u.View
 		t.catalogs = s.target.catalog(s.database)
-		t.generation = t.catalogs.generation.Load()
 	}
 	t.input = sqlpolicy.Input{
 		Identity: s.identity, Facts: t.facts, Text: t.text, Params: u.Params, InTransaction: u.InTransaction, Now: now,

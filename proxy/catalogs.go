@@ -25,6 +25,9 @@ type catalogs struct {
 	// generation grows with each DDL that goes through the proxy and with
 	// each new version.
 	generation atomic.Int64
+	// altering counts the sessions that have changed the schema in a transaction
+	// which has not ended yet, as far as is known.
+	altering atomic.Int64
 
 	mu      sync.Mutex // held while the schema is read
 	source  protocols.CatalogSource
@@ -108,11 +111,12 @@ func (c *catalogs) open(ctx context.Context) error {
 	return nil
 }
 
-// changed notes a DDL statement: decisions taken before it are looked at
-// again when their rows come.
-func (c *catalogs) changed() {
-	c.generation.Add(1)
+// changed notes a change of the schema, or its commit: decisions taken before
+// it are looked at again when their rows come. It returns the generation that
+// it made.
+func (c *catalogs) changed() int64 {
 	c.checked.Store(0)
+	return c.generation.Add(1)
 }
 
 func (c *catalogs) close() {

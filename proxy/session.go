@@ -26,6 +26,10 @@ type session struct {
 	statements atomic.Int64
 	rows       atomic.Int64
 	active     atomic.Int64 // statements that were let pass and have not ended
+	// altering says that the session has changed the schema in a transaction
+	// that may still be open: until it has ended nobody can know when the
+	// change will be seen.
+	altering atomic.Bool
 
 	once   sync.Once
 	done   chan struct{}
@@ -96,6 +100,24 @@ func (s *session) kill(why *protocols.Denial) {
 	s.once.Do(func() { close(s.done) })
 }
 
+// altered notes that a statement of this session has changed the schema, and
+// returns the generation that it made.
+func (s *session) altered(c *catalogs) int64 {
+	if !s.altering.Swap(true) {
+		c.altering.Add(1)
+	}
+	return c.changed()
+}
+
+// settled notes that the session has no transaction open.
+func (s *session) settled() {
+	if s.altering.Swap(false) {
+		c := s.target.catalog(s.database)
+		c.changed()
+		c.altering.Add(-1)
+	}
+}
+
 // idle says that no statement is at work.
 func (s *session) idle() bool { return s.active.Load() == 0 }
 
@@ -108,6 +130,7 @@ func (s *session) Close(err error) {
 	}
 	s.closed = true
 	s.mu.Unlock()
+	s.settled()
 	e := s.engine
 	reason := "the client ended it"
 	if err != nil {

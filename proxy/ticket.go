@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -31,15 +32,22 @@ type ticket struct {
 	rowsRead  int64
 	issued    time.Time
 
-	view       *catalog.View
-	catalogs   *catalogs
-	generation int64
+	view     *catalog.View
+	catalogs *catalogs
+	seen     *schemaSeen
 
 	spent   atomic.Bool
 	columns []string // not yet recorded
 	rows    int64
 	bytes   int64
 	kept    int
+}
+
+// schemaSeen is what a unit's tickets know of the schema; they share it, since
+// a statement of the unit may itself change the schema for those after it.
+type schemaSeen struct {
+	generation atomic.Int64
+	unsure     bool // another session's change was open when it was decided
 }
 
 var _ protocols.Ticket = (*ticket)(nil)
@@ -55,7 +63,7 @@ func (t *ticket) deny(kind protocols.DenialKind, format string, args ...any) *pr
 // Bind gives each result column its mask. It is the second net under lineage:
 // a column whose origin is classed and that is not masked ends the statement.
 func (t *ticket) Bind(columns []protocols.ResultColumn) ([]*mask.Mask, error) {
-	if t.catalogs != nil && t.catalogs.generation.Load() != t.generation {
+	if t.catalogs != nil && (t.seen.unsure || t.catalogs.generation.Load() != t.seen.generation.Load()) {
 		if err := t.decideAgain(); err != nil {
 			return nil, err
 		}
@@ -108,10 +116,17 @@ func (t *ticket) classedOrigin(c protocols.ResultColumn) bool {
 // result makes another decision of it.
 func (t *ticket) decideAgain() error {
 	u := protocols.Unit{Kind: t.unit, Text: t.text, View: t.view}
-	if t.view.Catalog != t.catalogs.current.Load() {
+	generation := t.catalogs.generation.Load()
+	if !t.session.altering.Load() { // else the view is its own transaction's, and is kept
+		c, err := t.catalogs.get(context.Background(), true)
+		if err != nil {
+			return t.deny(protocols.DenySchema, "the schema changed while the statement ran, and cannot be read")
+		}
 		fresh := *t.view
-		fresh.Catalog = t.catalogs.current.Load()
+		fresh.Catalog = c
 		u.View = &fresh
+	} else if generation != t.seen.generation.Load() {
+		return t.deny(protocols.DenySchema, "the schema was changed by others while the statement ran")
 	}
 	a, err := t.session.analyse(&u)
 	if err == nil && len(a.statements) == 1 {
@@ -121,7 +136,7 @@ func (t *ticket) decideAgain() error {
 			in.Facts = in.Facts.Bind(in.Params)
 		}
 		if sameDecision(t.decision, t.policy.Decide(in)) {
-			t.generation = t.catalogs.generation.Load()
+			t.seen.generation.Store(generation)
 			return nil
 		}
 	}
@@ -173,7 +188,10 @@ func (t *ticket) Done(o protocols.Outcome) error {
 		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", o.Code, o.Message
 	default:
 		if c := t.statement.Change; c != nil && c.ReloadSchema && t.catalogs != nil {
-			t.catalogs.changed()
+			before := t.seen.generation.Load()
+			if g := s.altered(t.catalogs); g == before+1 {
+				t.seen.generation.Store(g) // our own change is no surprise to the unit
+			}
 		}
 	}
 	s.engine.metrics.ended(s.target.config.Name, t.rows, t.bytes, now.Sub(t.issued))

@@ -143,7 +143,7 @@ func (s *session) admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 			return nil, err
 		}
 		u.View = view
-		u.InTransaction = s.status.Load() != 'I'
+		u.InTransaction, u.Pending = s.status.Load() != 'I', s.unsynced
 		ctx, done := s.watchHold(ctx, &u)
 		tickets, err := s.sess.Admit(ctx, u)
 		done()

@@ -89,13 +89,13 @@ type Relation struct {
 
 // Column of a relation. Type is qualified ("pg_catalog.text").
 type Column struct {
-	Num       int32  `json:"num"` // attnum
-	Name      string `json:"name"`
-	Type      string `json:"type"`
-	Mod       string `json:"mod,omitempty"` // the type's modifier as written: "(10,2)"
-	NotNull   bool   `json:"not_null,omitempty"`
+	Num     int32  `json:"num"` // attnum
+	Name    string `json:"name"`
+	Type    string `json:"type"`
+	Mod     string `json:"mod,omitempty"` // the type's modifier as written: "(10,2)"
+	NotNull bool   `json:"not_null,omitempty"`
 	// Inline marks a type of variable length that is always kept in the row.
-	Inline bool `json:"inline,omitempty"`
+	Inline    bool   `json:"inline,omitempty"`
 	Default   string `json:"default,omitempty"`   // expression
 	Generated string `json:"generated,omitempty"` // expression of a generated column
 	// Collation is qualified, "" for the type's own.

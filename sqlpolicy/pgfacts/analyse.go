@@ -78,7 +78,9 @@ type one struct {
 	change *catalog.Change
 	st     *catalog.Statement
 	extra  []facts.Use // beside those of queries
-	from   int         // where the statement's own words begin in the text
+	// constants of EXECUTE, beside those of queries
+	constants []facts.Constant
+	from      int // where the statement's own words begin in the text
 }
 
 func (b *batch) statement(n *pg_query.Node, text string, from int) (*catalog.Statement, error) {
@@ -93,6 +95,7 @@ func (b *batch) statement(n *pg_query.Node, text string, from int) (*catalog.Sta
 	}
 	a.finish()
 	a.f.Uses = append(a.f.Uses, o.extra...)
+	a.f.Constants = append(a.f.Constants, o.constants...)
 	for _, s := range a.settings {
 		if s.name == "" || s.name == "search_path" || strings.EqualFold(s.name, "role") {
 			o.changes().ReloadSession = true

@@ -316,13 +316,29 @@ func (o *one) execute(e *pg_query.ExecuteStmt) error {
 	}
 	*o.f = *inner.f.Bind(params)
 	o.f.Outputs = out
-	o.f.Constants, o.f.ParamUses = nil, nil // places in another text
+	o.f.ParamUses = nil
+	o.constants = o.arguments(inner.f.ParamUses)
 	for i := range o.f.Uses {
 		o.f.Uses[i].At = -1
 	}
 	o.extra = append(append(o.extra, o.f.Uses...), in.extra...)
 	o.st.Volatile = true
 	return nil
+}
+
+// arguments marks EXECUTE's whole list of arguments as a constant of all
+// columns that its parameters meet, so that the record hides it.
+func (o *one) arguments(uses []facts.ParamUse) []facts.Constant {
+	own := o.text[o.from:]
+	from, to := strings.IndexByte(own, '('), strings.LastIndexByte(own, ')')
+	c := facts.Constant{From: o.from + from + 1, To: o.from + to}
+	for _, u := range uses {
+		c.Columns = append(c.Columns, u.Columns...)
+	}
+	if len(c.Columns) == 0 || from < 0 || to < from {
+		return nil
+	}
+	return []facts.Constant{c}
 }
 
 func (o *one) declare(d *pg_query.DeclareCursorStmt) error {

@@ -57,6 +57,7 @@ type File struct {
 type Node struct {
 	file *File
 	node ast.Node
+	key  ast.Node // that it stands under, nil for none
 	path string
 }
 
@@ -191,7 +192,7 @@ func (n *Node) Each(f func(key string, value *Node)) {
 		if n.path != "" {
 			path = n.path + "." + name
 		}
-		f(name, &Node{file: n.file, node: v.Value, path: path})
+		f(name, &Node{file: n.file, node: v.Value, key: v.Key, path: path})
 	}
 }
 
@@ -215,7 +216,7 @@ func (n *Node) Map(fields map[string]func(*Node)) {
 // at is n with the path of its parent, for a problem that names the key
 // itself.
 func (n *Node) at(parent *Node) *Node {
-	return &Node{file: n.file, node: n.node, path: parent.path}
+	return &Node{file: n.file, node: n.key, path: parent.path}
 }
 
 // List reads a sequence.

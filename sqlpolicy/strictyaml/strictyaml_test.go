@@ -26,7 +26,7 @@ when: |
 	for _, want := range []string{
 		"f.yaml:1:10: version: must be a whole number from 2 to 3",
 		"f.yaml:2:7: name: must not be empty",
-		"f.yaml:3:9: unknown key \"colour\"; known here: list, name, version, when",
+		"f.yaml:3:1: unknown key \"colour\"; known here: list, name, version, when",
 		"f.yaml:4:1: key \"name\" stands here twice",
 		"f.yaml:5:7: list: must be a list",
 		"f.yaml:8:",
