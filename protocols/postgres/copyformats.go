@@ -44,7 +44,7 @@ func (c *copyOut) textField(dst, b []byte) (field []byte, null bool, rest []byte
 
 func (c *copyOut) writeText(dst, v []byte) []byte {
 	for _, ch := range v {
-		if at := bytes.IndexByte([]byte("\b\f\n\r\t\v"), ch); at >= 0 && ch != c.f.Delimiter {
+		if at := bytes.IndexByte([]byte("\b\f\n\r\t\v"), ch); at >= 0 {
 			dst = append(dst, '\\', "bfnrtv"[at])
 			continue
 		}

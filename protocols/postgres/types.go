@@ -20,7 +20,7 @@ var builtinTypes = map[uint32]string{
 
 // kinds gives types the kind that masks understand.
 var kinds = map[string]facts.Kind{
-	"bool": facts.KindBool, "bytea": facts.KindBytes, "char": facts.KindText, "name": facts.KindText,
+	"bool": facts.KindBool, "bytea": facts.KindBytes, "name": facts.KindText,
 	"int8": facts.KindInt, "int2": facts.KindInt, "int4": facts.KindInt, "text": facts.KindText,
 	"json": facts.KindJSON, "jsonb": facts.KindJSON, "float4": facts.KindFloat, "float8": facts.KindFloat,
 	"bpchar": facts.KindText, "varchar": facts.KindText, "date": facts.KindDate, "time": facts.KindTime,
