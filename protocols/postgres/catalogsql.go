@@ -38,7 +38,7 @@ const relationsSQL = `SELECT pg_catalog.row_to_json(r) FROM (
 		CASE WHEN c.relkind NOT IN ('i', 'I') THEN (
 			SELECT pg_catalog.json_agg(pg_catalog.json_build_object('num', a.attnum, 'name', a.attname,
 				'type', tn.nspname || '.' || t.typname,
-				'mod', CASE WHEN a.atttypmod >= 0 THEN pg_catalog.substring(pg_catalog.format_type(a.atttypid, a.atttypmod), '\([0-9,-]+\)') END, 'not_null', a.attnotnull,
+				'mod', CASE WHEN a.atttypmod >= 0 THEN pg_catalog.substring(pg_catalog.format_type(a.atttypid, a.atttypmod), '\(.*\)') END, 'not_null', a.attnotnull,
 				'default', CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
 				'generated', CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
 				'inline', a.attlen = -1 AND a.attstorage = 'p',
@@ -129,6 +129,8 @@ const typesSQL = `SELECT pg_catalog.row_to_json(r) FROM (
 		CASE WHEN t.typcategory = 'A' THEN (SELECT bn.nspname || '.' || b.typname FROM pg_catalog.pg_type b JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace WHERE b.oid = t.typelem) END AS element,
 		t.typrelid::bigint AS relation,
 		t.typtype = 'd' AND (t.typnotnull OR EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid)) AS checks,
+		CASE WHEN t.typtype = 'd' THEN (SELECT pg_catalog.string_agg(y.x, ' AND ') FROM (SELECT 'VALUE IS NOT NULL' AS x WHERE t.typnotnull
+			UNION ALL SELECT '(' || pg_catalog.pg_get_expr(k.conbin, 0) || ')' FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c') y) END AS check,
 		coalesce(e.extname, '') AS extension
 	FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 	LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e'
