@@ -50,7 +50,7 @@ type Event struct {
 	Kind          string          `json:"kind,omitempty"` // query, prepare, execute, call
 	Text          string          `json:"text,omitempty"`
 	Params        []facts.Param   `json:"params,omitempty"`
-	Facts         json.RawMessage `json:"facts,omitempty"`    // facts.Facts
+	Facts         json.RawMessage `json:"facts,omitempty"`    // facts.Facts; one line of valid JSON, as Decision
 	Decision      json.RawMessage `json:"decision,omitempty"` // facts.Decision
 	InTransaction bool            `json:"in_transaction,omitempty"`
 	Catalog       string          `json:"catalog,omitempty"` // its hash

@@ -50,6 +50,23 @@ func TestNonInterference(t *testing.T) {
 	}
 }
 
+// TestNonInterferenceHasTeeth: without classes the same test finds dozens of
+// differences.
+func TestNonInterferenceHasTeeth(t *testing.T) {
+	tw := startTwinsUnder(t, "version: 1\n")
+	differed := 0
+	for _, c := range readCorpus(t, filepath.Join("..", "..", "testdata", "noninterference", "everyday.txt")) {
+		for _, r := range tw.run(t, rawModes[0], c) {
+			if !bytes.Equal(r.a.bytes, r.b.bytes) {
+				differed++
+			}
+		}
+	}
+	if differed < 40 {
+		t.Errorf("only %d statements differ without masks", differed)
+	}
+}
+
 func ended(a answer) string {
 	if a.died {
 		return " (the session ended)"

@@ -13,6 +13,11 @@ import (
 // before both.
 func startTwins(t *testing.T) *twins {
 	t.Helper()
+	return startTwinsUnder(t, readFile(t, filepath.Join("..", "..", "testdata", "noninterference", "policy.yaml")))
+}
+
+func startTwinsUnder(t *testing.T, policy string) *twins {
+	t.Helper()
 	dir := filepath.Join("..", "..", "testdata", "noninterference")
 	var targets []target
 	var conns []string
@@ -34,6 +39,6 @@ func startTwins(t *testing.T) *twins {
 		})
 		conns = append(conns, twinConn(port))
 	}
-	startProxy(t, readFile(t, filepath.Join(dir, "policy.yaml")), targets...)
+	startProxy(t, policy, targets...)
 	return &twins{a: conns[0], b: conns[1]}
 }

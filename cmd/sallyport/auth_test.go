@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
+)
+
+// TestUpstreamAuthentication takes each way in that a server asks for.
+func TestUpstreamAuthentication(t *testing.T) {
+	s := startPostgreSQL(t, throwaway.Options{TLS: true, HBA: []string{
+		"host m all 127.0.0.1/32 md5", "host p all 127.0.0.1/32 password", "host t all 127.0.0.1/32 trust", "host n all 127.0.0.1/32 reject",
+		"hostssl s all 127.0.0.1/32 scram-sha-256", "host shop all 127.0.0.1/32 scram-sha-256",
+	}})
+	sql(t, s, "postgres", "CREATE DATABASE m")
+	sql(t, s, "postgres", "CREATE DATABASE p")
+	sql(t, s, "postgres", "CREATE DATABASE t")
+	sql(t, s, "postgres", "CREATE DATABASE n")
+	sql(t, s, "postgres", "CREATE DATABASE s")
+	sql(t, s, "postgres", "SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'backend-secret'")
+	full := "sslmode=verify-full&sslrootcert=" + s.CAFile
+	var targets []target
+	cases := []struct {
+		name, user, database, query, password string
+		ok                                    bool
+	}{
+		{"scram", "backend", "shop", "sslmode=disable", "backend-secret", true},
+		{"scram over TLS, bound", "backend", "s", full, "backend-secret", true},
+		{"scram, wrong password", "backend", "shop", "sslmode=disable", "nope", false},
+		{"md5", "old", "m", "sslmode=disable", "backend-secret", true},
+		{"md5, wrong password", "old", "m", "sslmode=disable", "nope", false},
+		{"cleartext on loopback", "backend", "p", "sslmode=disable", "backend-secret", true},
+		{"cleartext over TLS", "backend", "p", full, "backend-secret", true},
+		{"trust", "backend", "t", "sslmode=disable", "unused", true},
+		{"rejected", "backend", "n", "sslmode=disable", "backend-secret", false},
+		{"TLS asked for, plain refused", "backend", "s", "sslmode=disable", "backend-secret", false},
+		{"verify-full by another authority", "backend", "s", "sslmode=verify-full", "backend-secret", false},
+		{"prefer", "backend", "s", "sslmode=prefer", "backend-secret", true},
+	}
+	for i, c := range cases {
+		targets = append(targets, target{name: fmt.Sprint("t", i), port: freePort(t), password: c.password,
+			upstream: fmt.Sprintf("postgres://%s@%s/%s?%s", c.user, s.Address(), c.database, c.query)})
+	}
+	p := startProxy(t, "version: 1\n", targets...)
+	for i, c := range cases {
+		conn := strings.Replace(twinConn(targets[i].port), "dbname=shop", "dbname="+c.database, 1)
+		if c.ok {
+			must(t, connect(t, conn), "SELECT 1")
+			continue
+		}
+		err := tryConnect(conn)
+		if !hasCode(err, "08006") || strings.Contains(err.Error(), "backend") || strings.Contains(err.Error(), "old") {
+			t.Errorf("%s: %v, want 08006 without the backend's name", c.name, err)
+		}
+	}
+	if log := p.stderr.tail(1 << 20); strings.Contains(log, "backend-secret") {
+		t.Error("the log holds a password")
+	}
+}
+
+func tryConnect(conn string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	c, err := pgx.Connect(ctx, conn)
+	if err == nil {
+		err = c.Close(ctx)
+	}
+	return err
+}
+
+// TestClientTLS: libpq insists on TLS, the right name and channel binding;
+// plaintext is refused.
+func TestClientTLS(t *testing.T) {
+	s := startPostgreSQL(t, throwaway.Options{})
+	port := freePort(t)
+	p := startProxy(t, "version: 1\n", target{name: "shop", port: port, password: "backend-secret",
+		upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address())})
+	p.stop()
+	p.code <- <-p.code
+	ca := writeCertificate(t, p.dir)
+	config := strings.Replace(readFile(t, p.config), "tls: {mode: disable}", "tls: {mode: require, cert: cert.pem, key: key.pem}", 1)
+	p.write(t, "sallyport.yaml", config)
+	cmd := serveChild(t, p.config)
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	psql := func(conn string) (string, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, filepath.Join(s.BinDir, "psql"), "-XAt", fmt.Sprintf("host=localhost hostaddr=127.0.0.1 port=%d user=ana password=ana-secret dbname=shop %s", port, conn), "-c", "SELECT 1")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := psql("sslmode=verify-full channel_binding=require sslrootcert=" + ca); err != nil || out != "1\n" {
+		t.Errorf("verify-full with channel binding: %v\n%s", err, out)
+	}
+	if out, err := psql("sslmode=require channel_binding=disable"); err != nil || out != "1\n" {
+		t.Errorf("without channel binding: %v\n%s", err, out)
+	}
+	if out, err := psql("sslmode=disable"); err == nil || !strings.Contains(out, "encrypted connections only") {
+		t.Errorf("plaintext: %v\n%s", err, out)
+	}
+}
+
+// writeCertificate makes a certificate of its own authority for localhost.
+func writeCertificate(t *testing.T, dir string) (ca string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "cert.pem")
+}
