@@ -55,7 +55,7 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 		if p.Unparsed != facts.Allow || b.anyInForce {
 			d.Verdict = max(d.Verdict, facts.Deny)
 			d.Refusals = append(d.Refusals, facts.Refusal{Message: "the statement could not be parsed: " + in.Facts.Unparsed,
-				Hint: "`unparsed: allow` lets such statements pass for identities with no class in force.", At: -1})
+				Hint: "The parser knows PostgreSQL 17's grammar.", At: -1})
 		}
 	}
 	if len(p.Rules) == 0 {

@@ -52,7 +52,11 @@ func (l *loader) root(root *strictyaml.Node) {
 		"scopes":     func(n *strictyaml.Node) { each(n, l.scope) },
 		"default":    func(n *strictyaml.Node) { p.Default = l.verdict(n, "allow", "hold", "deny") },
 		"unprovable": func(n *strictyaml.Node) { p.Unprovable = l.verdict(n, "deny", "hold") },
-		"unparsed":   func(n *strictyaml.Node) { p.Unparsed = l.verdict(n, "allow", "hold", "deny") },
+		"unparsed": func(n *strictyaml.Node) {
+			if p.Unparsed = l.verdict(n, "allow", "hold", "deny"); p.Unparsed != facts.Deny {
+				n.Problem("only deny is supported by this version: what is not parsed cannot be followed")
+			}
+		},
 		"functions":  l.functions,
 		"record":     l.record,
 		"limits":     l.limits,
