@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -112,9 +113,30 @@ func TestClientTLS(t *testing.T) {
 	if out, err := psql("sslmode=require channel_binding=disable"); err != nil || out != "1\n" {
 		t.Errorf("without channel binding: %v\n%s", err, out)
 	}
+	if answer := smuggle(t, port); !strings.HasPrefix(answer, "S") || strings.Contains(answer, "SCRAM") {
+		t.Errorf("smuggled bytes were answered: %q", answer)
+	}
 	if out, err := psql("sslmode=disable"); err == nil || !strings.Contains(out, "encrypted connections only") {
 		t.Errorf("plaintext: %v\n%s", err, out)
 	}
+}
+
+// smuggle sends a TLS request with a start-up packet behind it in the clear,
+// in one write: what was buffered before TLS must not count (CVE-2021-23214).
+func smuggle(t *testing.T, port int) string {
+	t.Helper()
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	startup := "\x00\x03\x00\x00user\x00ana\x00database\x00shop\x00\x00"
+	if _, err := io.WriteString(c, "\x00\x00\x00\x08\x04\xd2\x16\x2f\x00\x00\x00"+string(rune(len(startup)+4))+startup); err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(c)
+	return string(answer)
 }
 
 // writeCertificate makes a certificate of its own authority for localhost.
