@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -16,26 +17,43 @@ const (
 	maxLine  = 32 << 20
 )
 
-// frame is one zstd frame of a transcript.
+// frame is one zstd frame of a transcript, with the sum that follows it.
 type frame struct {
 	offset int64 // in the file
 	raw    []byte
+	check  []byte // SHA-256 of raw, as the file says
+}
+
+// A skippable frame with the SHA-256 of the frame before it: some bits of a
+// compressed frame can change without its content changing, and a changed
+// file is to be found all the same. Decompressors pass over it.
+//
+// Source: RFC 8878, section 3.1.2.
+const (
+	checkHead   = "\x50\x2a\x4d\x18\x20\x00\x00\x00"
+	checkLength = len(checkHead) + sha256.Size
+)
+
+// withCheck appends the sum of a compressed frame to it.
+func withCheck(raw []byte) []byte {
+	sum := sha256.Sum256(raw)
+	return append(append(raw, checkHead...), sum[:]...)
 }
 
 // splitFrames finds the frames' borders without decompressing. rest is what
-// is no whole frame.
+// is no whole frame with its sum.
 //
 // Source: RFC 8878, section 3.1.1.
 func splitFrames(b []byte) (frames []frame, rest []byte) {
 	offset := int64(0)
 	for len(b) > 0 {
 		n := frameLength(b)
-		if n == 0 {
+		if n == 0 || len(b) < n+checkLength || string(b[n:n+len(checkHead)]) != checkHead {
 			break
 		}
-		frames = append(frames, frame{offset: offset, raw: b[:n]})
-		b = b[n:]
-		offset += int64(n)
+		frames = append(frames, frame{offset: offset, raw: b[:n], check: b[n+len(checkHead) : n+checkLength]})
+		b = b[n+checkLength:]
+		offset += int64(n + checkLength)
 	}
 	return frames, b
 }

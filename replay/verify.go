@@ -75,6 +75,9 @@ func (v *verifier) find(frame int, offset int64, format string, args ...any) {
 
 func (v *verifier) frame(n int, f frame) {
 	v.report.Frames++
+	if sum := sha256.Sum256(f.raw); !bytes.Equal(sum[:], f.check) {
+		v.find(n, f.offset, "the frame's bytes are not those that were written")
+	}
 	b, err := f.lines()
 	if err != nil {
 		v.find(n, f.offset, "%v", err)

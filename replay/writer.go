@@ -241,7 +241,7 @@ func (d *Dir) sealFrame(id string, number int64, prev [32]byte, frame []byte) (o
 		return nil, sum, err
 	}
 	whole := append(append(append(make([]byte, 0, len(frame)+len(line)+1), frame...), line...), '\n')
-	return d.zstd.EncodeAll(whole, nil), sum, nil
+	return withCheck(d.zstd.EncodeAll(whole, nil)), sum, nil
 }
 
 func sealText(id string, number int64, sum [32]byte) []byte {
