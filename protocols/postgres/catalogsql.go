@@ -50,11 +50,12 @@ const relationsSQL = `SELECT pg_catalog.row_to_json(r) FROM (
 			LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
 			WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) END AS columns,
 		CASE WHEN c.relkind IN ('v', 'm') AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
-		CASE WHEN c.relkind IN ('v', 'm') AND c.oid >= 16384 THEN pg_catalog.to_json(pg_catalog.current_schemas(true)) END AS definition_path,
+		CASE WHEN c.oid >= 16384 AND c.relkind NOT IN ('i', 'I', 'S') THEN pg_catalog.to_json(pg_catalog.current_schemas(true)) END AS definition_path,
 		(SELECT pg_catalog.json_agg(i.inhparent::bigint) FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid AND c.relkind NOT IN ('i', 'I')) AS parents,
 		CASE WHEN c.oid >= 16384 THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('name', k.conname, 'kind', k.contype, 'not_valid', NOT k.convalidated,
 				'columns', pg_catalog.to_json(k.conkey), 'expr', CASE WHEN k.contype = 'c' THEN pg_catalog.pg_get_expr(k.conbin, k.conrelid) END,
-				'ref_relation', k.confrelid::bigint, 'ref_columns', pg_catalog.to_json(k.confkey)) ORDER BY k.conname)
+				'ref_relation', k.confrelid::bigint, 'ref_columns', pg_catalog.to_json(k.confkey),
+				'on_delete', CASE WHEN k.contype = 'f' THEN k.confdeltype END, 'on_update', CASE WHEN k.contype = 'f' THEN k.confupdtype END) ORDER BY k.conname)
 			FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid AND k.contype IN ('c', 'f', 'p', 'u', 'x')) END AS constraints,
 		CASE WHEN c.oid >= 16384 THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('name', ic.relname, 'unique', x.indisunique,
 				'nulls_equal', coalesce((pg_catalog.to_json(x) ->> 'indnullsnotdistinct')::boolean, false),

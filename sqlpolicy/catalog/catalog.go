@@ -117,6 +117,10 @@ type Constraint struct {
 	// Foreign keys: the relation and columns referred to.
 	RefRelation uint32  `json:"ref_relation,omitempty"`
 	RefColumns  []int32 `json:"ref_columns,omitempty"`
+	// OnDelete and OnUpdate use pg_constraint's letters: a no action,
+	// r restrict, c cascade, n set null, d set default; "" where unknown.
+	OnDelete string `json:"on_delete,omitempty"`
+	OnUpdate string `json:"on_update,omitempty"`
 }
 
 // IndexDef is an index. Columns are attnums, 0 for an expression; Exprs are

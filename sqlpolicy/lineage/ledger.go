@@ -2,7 +2,6 @@ package lineage
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -12,8 +11,9 @@ import (
 // is used by one goroutine.
 type Ledger struct {
 	// Borrowed, if set, says that a column only stands for others of the same
-	// flow (a view's column for what the view reads). It is left out of With
-	// where the others are there: they have the classes that count.
+	// flow (a view's column for what the view reads). Two sides of a
+	// comparison are then held against each other by the others; a borrowed
+	// column is compared as with a constant.
 	Borrowed func(facts.ColumnRef) bool
 
 	uses []facts.Use
@@ -68,8 +68,11 @@ func (l *Ledger) Compare(p Place, what string, args ...Value) Value {
 // columns of with, by the built-in equality of its exact type: both ways, so
 // that whoever judges one side's class sees the other.
 func (l *Ledger) Equal(p Place, what string, a, b Value) Value {
-	l.equal(p, what, a.Flow.Refs(), l.own(b.Flow.Refs()))
-	l.equal(p, what, b.Flow.Refs(), l.own(a.Flow.Refs()))
+	left, leftOnly := l.split(a.Flow)
+	right, rightOnly := l.split(b.Flow)
+	l.equal(p, what, left, right)
+	l.equal(p, what, right, left)
+	l.equal(p, what, append(leftOnly, rightOnly...), nil)
 	return Value{Noisy: a.Noisy || b.Noisy}
 }
 
@@ -77,14 +80,19 @@ func (l *Ledger) equal(p Place, what string, cols, with []facts.ColumnRef) {
 	l.Add(facts.Use{Kind: facts.UseEqual, Columns: cols, With: with, What: what, At: p.At})
 }
 
-func (l *Ledger) own(refs []facts.ColumnRef) []facts.ColumnRef {
-	if l.Borrowed == nil {
-		return refs
+// split parts a flow's columns into its own and those that stand for them.
+func (l *Ledger) split(f Flow) (own, borrowed []facts.ColumnRef) {
+	for _, r := range f.Refs() {
+		if l.Borrowed != nil && l.Borrowed(r) {
+			borrowed = append(borrowed, r)
+		} else {
+			own = append(own, r)
+		}
 	}
-	if own := slices.DeleteFunc(slices.Clone(refs), l.Borrowed); len(own) > 0 {
-		return own
+	if len(own) == 0 {
+		return borrowed, nil
 	}
-	return refs
+	return own, borrowed
 }
 
 // Known records what is told of a value by grouping by it or testing it for

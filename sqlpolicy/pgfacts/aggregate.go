@@ -120,6 +120,9 @@ func (a *analysis) windowValue(c callee, returns string, args []value) (value, b
 			return value{}, false
 		}
 	}
+	if len(args) == 3 && args[2].typ != typeUnknown && a.family(args[2].typ) != a.family(args[0].typ) {
+		return value{}, false // the default and the value are converted to one type
+	}
 	v := a.computed(args[0].Size(), returns, args...)
 	v.Noisy = v.Noisy || c.name == "nth_value"
 	return v, true

@@ -95,7 +95,7 @@ func (a *analysis) castTo(p lineage.Place, v value, to string, mod bool) value {
 	plain := v.plain && !mod && a.family(v.typ) == a.family(to) && a.family(to) == typeInt4
 	if v.typ == typeUnknown {
 		v.typ = typeText
-		if len(v.Flow) == 0 { // a literal's form is checked before anything runs
+		if v.fresh {
 			v.typ, v.plain, v.text = to, false, nil
 			return v
 		}

@@ -114,7 +114,7 @@ func sublinkName(s *pg_query.SubLink) (string, int) {
 			if t.GetName() != "" {
 				return t.Name, 2
 			}
-			return figureName(t.GetVal())
+			return columnName(t.GetVal()), 2
 		}
 	}
 	return "", 0

@@ -26,6 +26,9 @@ func (a *analysis) operator(e *env, x *pg_query.A_Expr) value {
 	case pg_query.A_Expr_Kind_AEXPR_NULLIF:
 		l := a.expr(e, x.Lexpr)
 		a.compare(d.place(at), "", "=", l, a.expr(d, x.Rexpr))
+		if l.typ == typeUnknown {
+			l.typ = typeText
+		}
 		return a.computed(l.Size(), l.typ, l)
 	case pg_query.A_Expr_Kind_AEXPR_LIKE, pg_query.A_Expr_Kind_AEXPR_ILIKE, pg_query.A_Expr_Kind_AEXPR_SIMILAR:
 		return a.compare(d.place(at), schema, op, a.expr(d, x.Lexpr), a.expr(d, x.Rexpr))

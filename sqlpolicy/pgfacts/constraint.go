@@ -14,6 +14,12 @@ import (
 // table's partitions and children may be what it is stored in.
 func (a *analysis) stored(p lineage.Place, row *newRow, events ...string) {
 	p.Predicate = true
+	for _, s := range a.partitionKeyFlow(row.rel) {
+		if !row.insert && s.Table == a.table(row.rel) && row.assigned[s.Column] {
+			events = append(slices.Clone(events), "insert", "delete") // a move to another partition
+			break
+		}
+	}
 	for _, r := range a.storedIn(row.rel) {
 		local := row.in(a, r)
 		a.runTriggers(p, r, events)
@@ -288,20 +294,38 @@ func (a *analysis) referenced(p lineage.Place, r *catalog.Relation, assigned []b
 			if c.Kind != "f" || !a.refersTo(c, r) || assigned != nil && !refersToAssigned(c, r, assigned) {
 				continue
 			}
-			a.keyPairs(p, r, child, c)
-			// Cascades are taken for granted: the catalog does not say.
-			a.runTriggers(p, child, []string{"update", "delete"})
-			null := &newRow{rel: child, assigned: make([]bool, len(child.Columns)), columns: a.ownColumns(child)}
-			for _, num := range c.Columns {
-				if j := columnIndex(child, num); j >= 0 {
-					null.assigned[j] = true
-					null.columns[j].value = value{typ: child.Columns[j].Type, null: true, plain: true}
-				}
+			a.keyPairs(p, child, c)
+			action := c.OnUpdate
+			if assigned == nil {
+				action = c.OnDelete
 			}
-			a.checks(overRow(child, null.columns).deciding(), null)
-			a.referenced(p, child, nil, seen)
+			a.cascade(p, child, c, action, assigned == nil, seen)
 		}
 	}
+}
+
+// cascade is what a foreign key does to the rows that refer to a changed one.
+// Where the catalog does not say, it may be anything.
+func (a *analysis) cascade(p lineage.Place, child *catalog.Relation, c catalog.Constraint, action string, deleting bool, seen map[*catalog.Relation]bool) {
+	if action == "a" || action == "r" {
+		return
+	}
+	a.runTriggers(p, child, []string{"update", "delete"})
+	if action == "c" && deleting {
+		a.referenced(p, child, nil, seen)
+		return
+	}
+	row := &newRow{rel: child, assigned: make([]bool, len(child.Columns)), columns: slices.Clone(a.ownColumns(child))}
+	for _, num := range c.Columns {
+		if j := columnIndex(child, num); j >= 0 {
+			row.assigned[j] = true
+			row.columns[j].value = value{typ: child.Columns[j].Type, null: action == "n", plain: action == "n"}
+		}
+	}
+	e := overRow(child, row.columns).deciding()
+	a.checks(e, row)
+	a.indexes(p, e, row)
+	a.referenced(p, child, nil, seen)
 }
 
 // refersTo says whether a foreign key refers to a table or its family.
@@ -319,7 +343,7 @@ func refersToAssigned(c catalog.Constraint, r *catalog.Relation, assigned []bool
 	})
 }
 
-func (a *analysis) keyPairs(p lineage.Place, r, child *catalog.Relation, c catalog.Constraint) {
+func (a *analysis) keyPairs(p lineage.Place, child *catalog.Relation, c catalog.Constraint) {
 	parent := a.view.RelationByOID(c.RefRelation)
 	if parent == nil {
 		return

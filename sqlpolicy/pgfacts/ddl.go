@@ -1,6 +1,7 @@
 package pgfacts
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -72,6 +73,10 @@ func (o *one) ddl(n *pg_query.Node) error {
 			e.Objects = append(e.Objects, obj)
 			o.moved(rel, facts.Name{Database: o.view.Database, Schema: s.Newschema, Name: rel.Name}, nil)
 		}
+		if f := s.Object.GetObjectWithArgs(); f != nil {
+			schema, name := splitName(f.Objname)
+			e.Objects = append(e.Objects, functionObject(o, schema, name), functionObject(o, s.Newschema, name))
+		}
 		o.effect(e)
 	case *pg_query.Node_IndexStmt:
 		o.index(x.IndexStmt, e)
@@ -84,6 +89,15 @@ func (o *one) ddl(n *pg_query.Node) error {
 		}
 		e.Verb = "CREATE FUNCTION"
 		e.Objects = []facts.Object{{Kind: "function", Name: facts.Name{Database: o.view.Database, Schema: schema, Name: name}}}
+		o.effect(e)
+	case *pg_query.Node_DefineStmt:
+		if x.DefineStmt.Kind == pg_query.ObjectType_OBJECT_AGGREGATE {
+			schema, name := splitName(x.DefineStmt.Defnames)
+			if schema == "" {
+				schema = o.future(&pg_query.RangeVar{Relname: name}).Schema
+			}
+			e.Objects = []facts.Object{functionObject(o, schema, name)}
+		}
 		o.effect(e)
 	case *pg_query.Node_AlterFunctionStmt:
 		schema, name := splitName(x.AlterFunctionStmt.Func.GetObjname())
@@ -123,8 +137,31 @@ func (o *one) ddl(n *pg_query.Node) error {
 	case *pg_query.Node_ClusterStmt, *pg_query.Node_ReindexStmt, *pg_query.Node_CheckPointStmt, *pg_query.Node_AlterSystemStmt:
 		e.Action = facts.Admin
 		o.effect(e)
-	case *pg_query.Node_CreateExtensionStmt, *pg_query.Node_AlterExtensionStmt, *pg_query.Node_CreatedbStmt, *pg_query.Node_AlterDatabaseStmt:
+	case *pg_query.Node_CreateExtensionStmt:
 		e.Action = facts.Admin
+		if name := x.CreateExtensionStmt.Extname; !slices.Contains(pureExtensions, name) {
+			o.use(facts.Use{Kind: facts.UseCode, Name: "extension " + name, What: "the extension " + name, At: -1})
+		}
+		o.effect(e)
+	case *pg_query.Node_AlterExtensionStmt, *pg_query.Node_CreatedbStmt, *pg_query.Node_AlterDatabaseStmt:
+		e.Action = facts.Admin
+		o.effect(e)
+	case *pg_query.Node_CreateStatsStmt:
+		for _, n := range x.CreateStatsStmt.Relations {
+			if obj, rel := o.named(n.GetRangeVar()); rel != nil {
+				e.Objects = append(e.Objects, obj)
+				for _, el := range x.CreateStatsStmt.Exprs {
+					o.overTable(rel, el.GetStatsElem().GetExpr())
+				}
+			}
+		}
+		o.effect(e)
+	case *pg_query.Node_CreateEventTrigStmt, *pg_query.Node_AlterEventTrigStmt, *pg_query.Node_CreateFdwStmt, *pg_query.Node_AlterFdwStmt,
+		*pg_query.Node_CreateForeignServerStmt, *pg_query.Node_AlterForeignServerStmt, *pg_query.Node_CreateUserMappingStmt,
+		*pg_query.Node_AlterUserMappingStmt, *pg_query.Node_CreateForeignTableStmt, *pg_query.Node_ImportForeignSchemaStmt,
+		*pg_query.Node_CreateSubscriptionStmt, *pg_query.Node_AlterSubscriptionStmt, *pg_query.Node_CreatePlangStmt, *pg_query.Node_CreateTransformStmt:
+		// Code that runs unnamed, or another way to the same rows.
+		o.use(facts.Use{Kind: facts.UseCode, Name: e.Verb, What: e.Verb, At: -1})
 		o.effect(e)
 	case *pg_query.Node_CommentStmt, *pg_query.Node_SecLabelStmt:
 		o.change = nil
@@ -269,6 +306,7 @@ func (o *one) alterTable(s *pg_query.AlterTableStmt, e facts.Effect) {
 		if r == nil || harmless[c.Subtype] {
 			continue
 		}
+		o.evaluated(r, c)
 		if def := c.Def.GetColumnDef(); c.Subtype == pg_query.AlterTableType_AT_AddColumn && plainColumn(def) {
 			continue
 		}
@@ -286,6 +324,32 @@ func (o *one) alterTable(s *pg_query.AlterTableStmt, e facts.Effect) {
 		o.table(r)
 	}
 	o.effect(e)
+}
+
+// evaluated notes what a command computes over the stored rows, and the code
+// that runs for it.
+func (o *one) evaluated(r *catalog.Relation, c *pg_query.AlterTableCmd) {
+	k := c.Def.GetConstraint()
+	switch c.Subtype {
+	case pg_query.AlterTableType_AT_AddColumn:
+		o.filled(c.Def.GetColumnDef())
+	case pg_query.AlterTableType_AT_AlterColumnType:
+		o.overTable(r, c.Def.GetColumnDef().GetRawDefault())
+		o.filled(c.Def.GetColumnDef())
+	case pg_query.AlterTableType_AT_AddConstraint:
+		o.overTable(r, k.GetRawExpr(), k.GetWhereClause())
+		if k.GetContype() == pg_query.ConstrType_CONSTR_FOREIGN {
+			if parent := o.relation(k.GetPktable()); parent != nil {
+				o.references(r, names(k.GetFkAttrs()), parent, names(k.GetPkAttrs()))
+			}
+		}
+	case pg_query.AlterTableType_AT_ValidateConstraint:
+		for _, x := range r.Constraints {
+			if x.Name == c.Name && x.Kind == "c" {
+				o.within(r.DefinitionPath, func() { o.overTable(r, o.parseExprs(x.Expr)...) })
+			}
+		}
+	}
 }
 
 // plainColumn is a new column that is filled from nothing in the row.
@@ -351,6 +415,10 @@ func (o *one) rename(s *pg_query.RenameStmt, e facts.Effect) {
 	if r != nil {
 		e.Objects = []facts.Object{obj}
 	}
+	if f := s.Object.GetObjectWithArgs(); f != nil { // a function takes another's name
+		schema, name := splitName(f.Objname)
+		e.Objects = append(e.Objects, functionObject(o, schema, name), functionObject(o, schema, s.Newname))
+	}
 	switch {
 	case r == nil:
 	case s.RenameType == pg_query.ObjectType_OBJECT_COLUMN:
@@ -366,6 +434,17 @@ func (o *one) rename(s *pg_query.RenameStmt, e facts.Effect) {
 		}
 	}
 	o.effect(e)
+}
+
+// functionObject is a function by the name that a statement gives it.
+func functionObject(o *one, schema, name string) facts.Object {
+	if schema == "" {
+		schema = o.future(&pg_query.RangeVar{Relname: name}).Schema
+		for _, f := range o.view.FunctionsNamed("", name) {
+			schema = f.Schema
+		}
+	}
+	return facts.Object{Kind: "function", Name: facts.Name{Database: o.view.Database, Schema: schema, Name: name}}
 }
 
 func (o *one) moved(r *catalog.Relation, to facts.Name, columns map[string]string) {
@@ -421,6 +500,10 @@ func (o *one) index(s *pg_query.IndexStmt, e facts.Effect) {
 	if s.WhereClause != nil {
 		mention(s.WhereClause)
 	}
+	for _, p := range s.IndexParams {
+		o.overTable(r, p.GetIndexElem().GetExpr())
+	}
+	o.overTable(r, s.WhereClause)
 	all := o.refs(r)
 	if refs := o.keep(r, all, said); expression && len(refs) > 0 {
 		o.use(facts.Use{Kind: facts.UseOpaque, Columns: refs, What: "the expression of an index", At: -1})

@@ -184,10 +184,10 @@ func isExpression(n *pg_query.Node) bool {
 	return true
 }
 
-// constant is a literal: of type integer, numeric or boolean where it is
+// constant analyses a literal: of type integer, numeric or boolean where it is
 // written as one, and of no type yet in quotes.
 func (a *analysis) constant(c *pg_query.A_Const) value {
-	v := value{plain: true, typ: typeUnknown}
+	v := value{plain: true, fresh: true, typ: typeUnknown}
 	switch {
 	case c.Isnull:
 		v.null = true

@@ -49,7 +49,7 @@ func (a *analysis) caseExpr(e *env, c *pg_query.CaseExpr) value {
 	if c.Defresult != nil {
 		branches = append(branches, a.expr(e, c.Defresult))
 	} else {
-		branches = append(branches, value{typ: typeUnknown, plain: true, null: true})
+		branches = append(branches, value{typ: typeUnknown, plain: true, fresh: true, null: true})
 	}
 	out := a.branches(e.place(a.at(c.Location)), branches)
 	out.Noisy = out.Noisy || loud
@@ -60,7 +60,10 @@ func (a *analysis) caseExpr(e *env, c *pg_query.CaseExpr) value {
 func (a *analysis) branches(p lineage.Place, values []value) value {
 	out := a.either(p, values...)
 	out.Flow = out.Flow.Computed()
-	out.text = nil
+	out.text, out.fresh = nil, false
+	if out.typ == typeUnknown {
+		out.typ = typeText
+	}
 	for i := range out.row {
 		out.row[i].Flow = out.row[i].Flow.Computed()
 	}

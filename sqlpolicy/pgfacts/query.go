@@ -47,8 +47,10 @@ type analysis struct {
 	paramTypes []string
 	castParams map[int]string // types that parameters without one are cast to
 	params     map[int]int    // parameter to its constant
-	literals   map[int]int    // a literal's place to its constant
-	consts     []constant
+	// computedParams are those that EXECUTE fills with more than a literal.
+	computedParams map[int]bool
+	literals       map[int]int // a literal's place to its constant
+	consts         []constant
 }
 
 // arm is one SELECT, INSERT, UPDATE, DELETE or MERGE.

@@ -221,6 +221,8 @@ func CheckSetting(name, value string) *facts.Problem {
 		if strings.HasPrefix(v, "debug") || v == "log" || v == "info" || v == "?" {
 			return refuse("Messages of that level print values.")
 		}
+	case "temp_file_limit", "max_stack_depth":
+		return refuse("Whether a statement fits it depends on the values it meets.")
 	case "session_replication_role", "transform_null_equals", "backslash_quote", "quote_all_identifiers", "event_triggers":
 		return refuse("It changes what statements mean.")
 	case "exit_on_error", "restrict_nonsystem_relation_kind":
@@ -296,6 +298,10 @@ func (o *one) execute(e *pg_query.ExecuteStmt) error {
 		return notUnderstood("this EXECUTE", -1)
 	}
 	inner := newAnalysis(o.view, p.Text)
+	inner.computedParams = map[int]bool{}
+	for i, n := range e.Params {
+		inner.computedParams[i+1] = !isLiteral(n)
+	}
 	in := &one{analysis: inner, st: &catalog.Statement{Facts: inner.f}}
 	out, err := in.queries(tree.Stmts[0].Stmt, p.Types)
 	if err != nil {
@@ -324,6 +330,14 @@ func (o *one) execute(e *pg_query.ExecuteStmt) error {
 	o.extra = append(append(o.extra, o.f.Uses...), in.extra...)
 	o.st.Volatile = true
 	return nil
+}
+
+// isLiteral says that an argument is a constant as the client wrote it.
+func isLiteral(n *pg_query.Node) bool {
+	if c := n.GetTypeCast(); c != nil && len(c.TypeName.GetTypmods()) == 0 {
+		return c.Arg.GetAConst() != nil
+	}
+	return n.GetAConst() != nil
 }
 
 // arguments marks EXECUTE's whole list of arguments as a constant of all

@@ -18,6 +18,9 @@ type value struct {
 	// literal or a parameter: a renaming of hidden values leaves it alone.
 	plain bool
 	null  bool // the literal NULL
+	// fresh says that the expression is a literal or a parameter itself: what
+	// it is cast to is checked before anything runs.
+	fresh bool
 	// loose says that equality is not that of the type's own default: a
 	// nondeterministic collation, or one that COLLATE names.
 	loose bool
@@ -118,7 +121,7 @@ func (a *analysis) parameter(n int) value {
 		a.consts = append(a.consts, constant{param: n})
 		a.params[n] = i
 	}
-	v := value{typ: typeUnknown, plain: true, consts: []int{i}}
+	v := value{typ: typeUnknown, plain: !a.computedParams[n], fresh: !a.computedParams[n], consts: []int{i}}
 	v.Pieces = paramPieces
 	if n <= len(a.paramTypes) && a.paramTypes[n-1] != "" {
 		v.typ = a.paramTypes[n-1]
@@ -171,15 +174,16 @@ func (a *analysis) either(p lineage.Place, values ...value) value {
 		return values[0]
 	}
 	typ := a.commonType(values)
-	if typ == "" {
+	switch typ {
+	case "":
 		return a.mixed(p, values)
+	case typeUnknown:
+		typ = typeText // what nobody decides is text
 	}
 	out := value{typ: typ, plain: true, null: true}
 	conv := make([]value, len(values))
 	for i, v := range values {
-		if typ != typeUnknown {
-			v = a.coerce(p, v, typ)
-		}
+		v = a.coerce(p, v, typ)
 		conv[i] = v
 		out.plain = out.plain && v.plain
 		out.null = out.null && v.null
@@ -297,7 +301,7 @@ func rowOf(typ string, cols []column) value {
 	return v
 }
 
-// problem makes the error of a construct that is not understood.
+// notUnderstood is the error of a construct that is not understood.
 func notUnderstood(what string, at int) *facts.Problem {
 	return &facts.Problem{
 		Code: "0A000", At: at, Message: what + " is not understood here",

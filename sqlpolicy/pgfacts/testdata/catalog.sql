@@ -24,7 +24,8 @@ WITH tn AS (
     'name', c.conname, 'kind', c.contype, 'columns', c.conkey,
     'expr', CASE WHEN c.contype = 'c' THEN pg_get_expr(c.conbin, c.conrelid) END,
     'not_valid', nullif(NOT c.convalidated, false),
-    'ref_relation', nullif(c.confrelid::bigint, 0), 'ref_columns', c.confkey)) ORDER BY c.conname) AS list
+    'ref_relation', nullif(c.confrelid::bigint, 0), 'ref_columns', c.confkey,
+    'on_delete', CASE WHEN c.contype = 'f' THEN c.confdeltype END, 'on_update', CASE WHEN c.contype = 'f' THEN c.confupdtype END)) ORDER BY c.conname) AS list
   FROM pg_constraint c WHERE c.conrelid <> 0 AND c.contype IN ('c', 'f', 'p', 'u', 'x') GROUP BY 1
 ), idx AS (
   SELECT i.indrelid, json_agg(json_strip_nulls(json_build_object(
