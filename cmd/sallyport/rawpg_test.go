@@ -194,9 +194,31 @@ func collect(frames []frame, err error, unordered bool) answer {
 		if f[0] == 'A' && len(f) > 9 {
 			clear(f[5:9]) // the notifying process, which differs between servers
 		}
+		if f[0] == 'T' {
+			clearOIDs(f)
+		}
 		a.bytes = append(a.bytes, f...)
 	}
 	return a
+}
+
+// clearOIDs blanks the identifiers of user tables and types in a
+// RowDescription. Those of tables made in mid-run depend on timing: a backend
+// that gets a slot which never had a temporary schema draws two identifiers
+// from the counter.
+func clearOIDs(f frame) {
+	for b := f[7:]; ; {
+		end := bytes.IndexByte(b, 0)
+		if end < 0 || len(b) < end+19 {
+			return
+		}
+		for _, oid := range [][]byte{b[end+1 : end+5], b[end+7 : end+11]} {
+			if binary.BigEndian.Uint32(oid) >= 16384 {
+				clear(oid)
+			}
+		}
+		b = b[end+19:]
+	}
 }
 
 // describeFrames writes frames for a person.
