@@ -1,7 +1,6 @@
 package sqlpolicy
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -27,15 +26,19 @@ type Input struct {
 // Decide says what becomes of a statement. It is pure and safe for concurrent
 // use; the strictest of all that applies wins.
 func (p *Policy) Decide(in Input) *facts.Decision {
+	if in.Facts == nil {
+		return &facts.Decision{Verdict: facts.Deny, Record: p.Record.Rows,
+			Refusals: []facts.Refusal{{Message: "nothing is known of this statement", At: -1}}}
+	}
 	b := p.bind(&in)
 	d := &facts.Decision{Verdict: facts.Allow, Record: p.Record.Rows, Classes: b.touchedClasses(), Scrub: b.scrub()}
 	b.refusals(d)
 	b.masks(d)
 	b.secrets(d)
 	if len(d.Refusals) > 0 {
-		d.Verdict = p.Unprovable
-		if b.hard {
-			d.Verdict = facts.Deny
+		d.Verdict = facts.Deny
+		if !b.hard {
+			d.Verdict = max(p.Unprovable, facts.Hold)
 		}
 	}
 	if !in.Prepare {
@@ -58,15 +61,15 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 				Hint: "The parser knows PostgreSQL 17's grammar.", At: -1})
 		}
 	}
-	if len(p.Rules) == 0 {
+	if len(p.Rules) == 0 || len(in.Facts.Effects) == 0 {
 		d.Verdict = max(d.Verdict, p.Default)
 		return
 	}
 	a := newActivation(in)
-	matched := false
 	for i := range in.Facts.Effects {
 		e := &in.Facts.Effects[i]
 		a.effect(in, e, b.effectClasses(e))
+		matched := false // the default is for each effect that no rule speaks of
 		for r := range p.Rules {
 			rule := &p.Rules[r]
 			yes, err := rule.program.eval(a)
@@ -81,43 +84,10 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 				d.Verdict = max(d.Verdict, rule.Then)
 			}
 		}
-	}
-	if !matched {
-		d.Verdict = max(d.Verdict, p.Default)
-	}
-}
-
-// outOfScope says why the identity may not reach this target, database or
-// schema, "" where it may.
-func (p *Policy) outOfScope(in *Input) string {
-	named, ok := false, false
-	for _, s := range p.Scopes {
-		if !slices.Contains(s.Identities, in.Identity.Name) && !intersects(s.Groups, in.Identity.Groups) {
-			continue
-		}
-		named = true
-		ok = ok || within(s.Targets, in.Session.Target) && within(s.Databases, in.Session.Database) && s.schemas(in.Facts)
-	}
-	if named && !ok {
-		return fmt.Sprintf("identity %s may not reach this on target %s, database %s", in.Identity.Name, in.Session.Target, in.Session.Database)
-	}
-	return ""
-}
-
-func (s *Scope) schemas(f *facts.Facts) bool {
-	if len(s.Schemas) == 0 {
-		return true
-	}
-	for _, t := range f.Tables {
-		if !t.System && !within(s.Schemas, t.Schema) {
-			return false
+		if !matched {
+			d.Verdict = max(d.Verdict, p.Default)
 		}
 	}
-	return true
-}
-
-func within(patterns []string, s string) bool {
-	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return wild(p, s) })
 }
 
 func intersects(a, b []string) bool {
@@ -153,7 +123,7 @@ func (p *Policy) bind(in *Input) *binding {
 	b.all = make([][][]string, len(b.f.Tables))
 	b.force = make([][][]string, len(b.f.Tables))
 	for i := range b.f.Tables {
-		b.all[i] = p.columnClasses(&b.f.Tables[i])
+		b.all[i] = p.columnClasses(&b.f.Tables[i], in.Session.Database)
 		b.force[i] = make([][]string, len(b.all[i]))
 		for j, classes := range b.all[i] {
 			b.force[i][j] = b.inForce(classes)
@@ -241,7 +211,7 @@ func (b *binding) scrub() bool {
 func (b *binding) masks(d *facts.Decision) {
 	for i, o := range b.f.Outputs {
 		var classes []string
-		chosen := facts.Mask{}
+		var masks []facts.Mask
 		for _, s := range o.Sources {
 			for _, c := range b.classes(s.ColumnRef) {
 				classes = appendNew(classes, c)
@@ -249,13 +219,11 @@ func (b *binding) masks(d *facts.Decision) {
 				if cl := b.p.Classes[c]; cl != nil && s.Direct {
 					m = cl.Mask
 				}
-				if chosen.Name == "" || mask.Strictness(m.Name) < mask.Strictness(chosen.Name) {
-					chosen = m
-				}
+				masks = append(masks, m)
 			}
 		}
 		if len(classes) > 0 {
-			d.Masks = append(d.Masks, facts.ColumnMask{Output: i, Classes: classes, Mask: chosen})
+			d.Masks = append(d.Masks, facts.ColumnMask{Output: i, Classes: classes, Mask: mask.Strictest(masks...)})
 		}
 	}
 }
@@ -296,5 +264,5 @@ func (p *Policy) Hides(id facts.Identity, table facts.Name, column string, syste
 	for _, c := range p.Columns {
 		b.anyInForce = b.anyInForce || !b.seen[c.Class]
 	}
-	return len(b.inForce(p.classesOf(&f.Tables[0], column))) > 0
+	return len(b.inForce(p.classesOf(&f.Tables[0], column, ""))) > 0
 }

@@ -2,6 +2,7 @@ package sqlpolicy
 
 import (
 	"errors"
+	"maps"
 	"path"
 	"strings"
 	"sync"
@@ -71,34 +72,71 @@ func (p pattern) matches(n facts.Name, column string) bool {
 	return true
 }
 
-// classCache remembers which classes a table's columns have.
+// classCache remembers which classes a column has, by names only: facts come
+// anew with every text and must not be kept by it.
 type classCache struct {
 	mu     sync.RWMutex
-	tables map[*facts.Table][][]string
+	tables map[cacheKey]map[string][]string
+}
+
+type cacheKey struct {
+	facts.Name
+	system bool
+	family string
 }
 
 // maxCached bounds the cache; it starts over when it is full.
 const maxCached = 20000
 
-// columnClasses are the classes of each of a table's columns.
-func (p *Policy) columnClasses(t *facts.Table) [][]string {
-	p.cache.mu.RLock()
-	got, ok := p.cache.tables[t]
-	p.cache.mu.RUnlock()
-	if ok {
-		return got
+// columnClasses are the classes of each of a table's columns. database stands
+// in for names that have none.
+func (p *Policy) columnClasses(t *facts.Table, database string) [][]string {
+	key := cacheKey{Name: inDatabase(t.Name, database), system: t.System}
+	for _, n := range t.Family {
+		key.family += inDatabase(n, database).Database + "\x00" + n.Schema + "\x00" + n.Name + "\x00"
 	}
+	p.cache.mu.RLock()
+	known := p.cache.tables[key]
+	p.cache.mu.RUnlock()
 	out := make([][]string, len(t.Columns))
+	var missing map[string][]string
 	for i, c := range t.Columns {
-		out[i] = p.classesOf(t, c.Name)
+		classes, ok := known[c.Name]
+		if !ok {
+			classes = p.classesOf(t, c.Name, database)
+			if missing == nil {
+				missing = map[string][]string{}
+			}
+			missing[c.Name] = classes
+		}
+		out[i] = classes
+	}
+	if missing == nil {
+		return out
+	}
+	// What others read is not written to: the entry is replaced.
+	maps.Copy(missing, known)
+	if len(missing) > maxColumns {
+		return out
 	}
 	p.cache.mu.Lock()
 	defer p.cache.mu.Unlock()
 	if p.cache.tables == nil || len(p.cache.tables) >= maxCached {
-		p.cache.tables = map[*facts.Table][][]string{}
+		p.cache.tables = map[cacheKey]map[string][]string{}
 	}
-	p.cache.tables[t] = out
+	p.cache.tables[key] = missing
 	return out
+}
+
+// maxColumns is the most that a table has (PostgreSQL 1600, MySQL 4096); what
+// schema changes add up beyond it is not remembered.
+const maxColumns = 4096
+
+func inDatabase(n facts.Name, database string) facts.Name {
+	if n.Database == "" {
+		n.Database = database
+	}
+	return n
 }
 
 var statistics = func() []pattern {
@@ -113,17 +151,27 @@ var statistics = func() []pattern {
 	return out
 }()
 
-func (p *Policy) classesOf(t *facts.Table, column string) []string {
+// classesOf are the classes of one column. Statistics are told by the store's
+// catalog and by extensions in whatever schema.
+func (p *Policy) classesOf(t *facts.Table, column, database string) []string {
 	var out []string
-	if t.System {
-		for _, s := range statistics {
-			if s.matches(t.Name, column) {
-				return []string{statisticsClass}
-			}
-		}
+	if len(p.Columns) == 0 {
 		return nil
 	}
-	names := append([]facts.Name{t.Name}, t.Family...)
+	own := inDatabase(t.Name, database)
+	for _, s := range statistics {
+		if s.matches(own, column) {
+			out = []string{statisticsClass}
+			break
+		}
+	}
+	if t.System {
+		return out
+	}
+	names := []facts.Name{own}
+	for _, n := range t.Family {
+		names = append(names, inDatabase(n, database))
+	}
 	for _, b := range p.Columns {
 		if b.matchesAny(names, column) {
 			out = appendNew(out, b.Class)

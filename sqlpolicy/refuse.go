@@ -14,6 +14,8 @@ func (b *binding) refusals(d *facts.Decision) {
 	for i := range b.f.Uses {
 		u := &b.f.Uses[i]
 		if r, ok := b.refuse(u); ok {
+			// The others are known to tell, and not only not known to be safe.
+			b.hard = b.hard || u.Kind != facts.UseOpaque && u.Kind != facts.UseCode
 			d.Refusals = append(d.Refusals, r)
 		}
 	}
@@ -24,16 +26,7 @@ func (b *binding) refusals(d *facts.Decision) {
 			Hint:    "An identity that may see the classes can ask for it, or ask the database directly."})
 	}
 	b.placeholders(d)
-	for _, e := range b.f.Effects {
-		for _, o := range e.Objects {
-			if b.anyInForce && e.Action == facts.DDL && o.Kind == "function" && b.p.Functions[o.Name.String()] {
-				b.hard = true
-				d.Refusals = append(d.Refusals, facts.Refusal{At: -1,
-					Message: fmt.Sprintf("function %s is vouched for by the policy, and may not be changed by an identity that a class binds", o.Name),
-					Hint:    "Change it outside the proxy, after a review."})
-			}
-		}
-	}
+	b.vouched(d)
 }
 
 // refuse says whether one use is forbidden, and why.

@@ -22,7 +22,7 @@ func compile(t testing.TB, m facts.Mask, kind facts.Kind) *Mask {
 func TestPartial(t *testing.T) {
 	m := compile(t, facts.Mask{Name: "partial"}, facts.KindText)
 	for in, want := range map[string]string{
-		"ana@example.com": "a***@example.com", "é@example.com": "é***@example.com", "4111 1111 1111 1234": "****1234",
+		"ana@example.com": "a***@example.com", "é@example.com": "***@example.com", "4111 1111 1111 1234": "****1234",
 		"": "****", "a": "****", "ab": "****", "abc": "****c", "abcdefghi": "****fghi", "@x.y": "****y", "a@b": "****b", "日本語日本語日": "****語日" + "",
 		"\xff\xfe": "[redacted]",
 	} {
@@ -126,5 +126,28 @@ func BenchmarkMasks(b *testing.B) {
 				dst = m.Text(dst[:0], src)
 			}
 		})
+	}
+}
+
+// TestPartialShowsNoSentence: what stands behind an "@" is shown only where it
+// is a domain by its form, and never half of a value or more otherwise.
+func TestPartialShowsNoSentence(t *testing.T) {
+	m := compile(t, facts.Mask{Name: "partial"}, facts.KindText)
+	for in, want := range map[string]string{
+		"p@ssw0rd.of.m1ne":                       "****m1ne",
+		"meet me @ noon. the code is 4711":       "****4711",
+		"call bob@example.com":                   "****.com",
+		"a@b@example.com":                        "****.com",
+		"ab@example.com":                         "***@example.com",
+		"abc@.example.com":                       "****.com",
+		"abc@example..com":                       "****.com",
+		"abc@localhost":                          "****host",
+		"ana@mail.example.org":                   "a***@mail.example.org",
+		strings.Repeat("l", 65) + "@a.org":       "****.org",
+		"x@" + strings.Repeat("d.", 200) + "org": "****.org",
+	} {
+		if got := string(m.Text(nil, []byte(in))); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
 	}
 }

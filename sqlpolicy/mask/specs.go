@@ -2,6 +2,7 @@ package mask
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -81,6 +82,30 @@ func Names() []string {
 // strictest.
 func Strictness(name string) int {
 	return max(0, slices.IndexFunc(Specs, func(s Spec) bool { return s.Name == name }))
+}
+
+// Strictest is the mask to apply to a value that several classes' masks are
+// for. Two of one name that differ in their parameters show different parts
+// of a value, so neither will do and the value is redacted.
+func Strictest(masks ...facts.Mask) facts.Mask {
+	strictest := facts.Mask{}
+	for _, m := range masks {
+		switch {
+		case strictest.Name == "" || Strictness(m.Name) < Strictness(strictest.Name):
+			strictest = m
+		case m.Name == strictest.Name && !same(m, strictest):
+			return facts.Mask{Name: "redact"}
+		}
+	}
+	return strictest
+}
+
+// same says whether two masks of one name do the same, defaults written out
+// or not.
+func same(a, b facts.Mask) bool {
+	x, errX := check(a)
+	y, errY := check(b)
+	return errX == nil && errY == nil && maps.Equal(x, y)
 }
 
 // Check reports what is wrong with a mask as a policy names it.

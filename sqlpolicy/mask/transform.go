@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -30,9 +31,11 @@ func compilePartial(p params, _ facts.Kind, _ []byte) (*Mask, error) {
 		if !utf8.Valid(src) {
 			return append(dst, "[redacted]"...)
 		}
-		if at := bytes.LastIndexByte(src, '@'); at > 0 && bytes.IndexByte(src[at:], '.') > 1 {
-			_, n := utf8.DecodeRune(src)
-			dst = append(dst, src[:n]...)
+		if at := bytes.IndexByte(src, '@'); at > 0 && isLocalPart(src[:at]) && isDomain(src[at+1:]) {
+			if utf8.RuneCount(src[:at]) > 2 {
+				_, n := utf8.DecodeRune(src)
+				dst = append(dst, src[:n]...)
+			}
 			for range 3 { // a fixed number: the length is hidden
 				dst = append(dst, char...)
 			}
@@ -50,6 +53,39 @@ func compilePartial(p params, _ facts.Kind, _ []byte) (*Mask, error) {
 		}
 		return append(dst, src[cut:]...)
 	}}, nil
+}
+
+// isLocalPart says whether b can be what stands before the "@" of an address
+// (RFC 5321 §4.5.3.1.1 bounds it).
+func isLocalPart(b []byte) bool {
+	return len(b) <= 64 && !bytes.ContainsFunc(b, func(r rune) bool { return r <= ' ' || r == '@' || unicode.IsSpace(r) })
+}
+
+// isDomain says whether b has the form of a host name with a top-level domain
+// (RFC 1035 §2.3.1). What only looks like one, a sentence or a password with
+// an "@" in it, must not be shown.
+func isDomain(b []byte) bool {
+	if len(b) > 253 {
+		return false
+	}
+	labels := 0
+	for more := true; more; labels++ {
+		var label []byte
+		label, b, more = bytes.Cut(b, []byte{'.'})
+		if len(label) == 0 || len(label) > 63 {
+			return false
+		}
+		for _, c := range label {
+			letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+			if !letter && (!more || c != '-' && (c < '0' || c > '9')) { // the last label has letters only
+				return false
+			}
+		}
+		if !more && len(label) < 2 {
+			return false
+		}
+	}
+	return labels > 1
 }
 
 // compileHash makes equal values equal hashes that cannot be made without the

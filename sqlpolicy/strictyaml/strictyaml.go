@@ -16,9 +16,6 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// maxSize bounds a file, in bytes.
-const maxSize = 1 << 20
-
 // Problem is one thing that is wrong in a file. Line and column start at 1.
 type Problem struct {
 	File    string `json:"file"`
@@ -50,6 +47,7 @@ func (p Problems) Error() string {
 // concurrent use.
 type File struct {
 	name     string
+	lines    []string
 	problems Problems
 }
 
@@ -63,13 +61,9 @@ type Node struct {
 
 // Parse reads src. The root is nil where it is no YAML mapping; Err says why.
 func Parse(name string, src []byte) (*File, *Node) {
-	f := &File{name: name}
-	if len(src) > maxSize {
-		f.add(1, 1, "", fmt.Sprintf("the file has %d bytes, at most %d are read", len(src), maxSize))
-		return f, nil
-	}
-	if strings.Count(string(src), "[")+strings.Count(string(src), "{") > 50000 {
-		f.add(1, 1, "", "too many brackets")
+	f := &File{name: name, lines: strings.Split(string(src), "\n")}
+	if line, why := tooMuch(src, f.lines); why != "" {
+		f.add(line, 1, "", why)
 		return f, nil
 	}
 	file, err := parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey())
@@ -123,21 +117,6 @@ func (f *File) Err() error {
 func (n *Node) Problem(format string, args ...any) {
 	line, column := n.Place()
 	n.file.add(line, column, n.path, fmt.Sprintf(format, args...))
-}
-
-// ProblemAt notes one inside a string value, at a line and column of the
-// string, both from 1. It finds the place in block scalars too.
-func (n *Node) ProblemAt(line, column int, format string, args ...any) {
-	l, c := n.Place()
-	if _, block := n.node.(*ast.LiteralNode); block {
-		l, c = l+line, column+max(0, c)
-	} else {
-		c += column
-		if t := n.node.GetToken(); t != nil && !strings.HasPrefix(t.Origin, "\"") && !strings.HasPrefix(strings.TrimSpace(t.Origin), "\"") && !strings.HasPrefix(strings.TrimSpace(t.Origin), "'") {
-			c-- // no quote before the text
-		}
-	}
-	n.file.add(l, c, n.path, fmt.Sprintf(format, args...))
 }
 
 // Place is where n stands, from 1.
