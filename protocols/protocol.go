@@ -210,8 +210,9 @@ type Outcome struct {
 	Skipped bool
 }
 
-// Upstream is a connection to the target's store. One goroutine writes, one
-// reads. Written bytes leave at Flush or when the buffer is full.
+// Upstream is a connection to the target's store. One goroutine reads; the
+// bytes of one Send or Control stay together, whoever else writes. Written
+// bytes leave at Flush or when the buffer is full.
 type Upstream interface {
 	// Send writes bytes of the statement that t admits. A ticket that is
 	// spent, or of another session, is refused.

@@ -35,7 +35,10 @@ func (s *session) answer() error {
 		if err != nil {
 			return err
 		}
-		if typ == 'D' {
+		s.whole = len(s.out)
+		if s.stopping && (typ == 'D' || typ == 'd') {
+			err = s.ur.skip()
+		} else if typ == 'D' {
 			err = s.row(n)
 		} else if typ == 'd' {
 			err = s.copyRow(n)
@@ -43,7 +46,9 @@ func (s *session) answer() error {
 			err = s.answerOne(typ)
 		}
 		if err != nil {
-			return errors.Join(s.flush(), err)
+			if err = errors.Join(s.ur.skip(), s.stop(err)); err != nil {
+				return errors.Join(s.flush(), err)
+			}
 		}
 	}
 }
@@ -60,6 +65,9 @@ func (s *session) answerOne(typ byte) error {
 	body, err := s.ur.body()
 	if err != nil {
 		return err
+	}
+	if s.stopping {
+		return s.drained(typ, body)
 	}
 	switch typ {
 	case 'S':
@@ -179,6 +187,7 @@ func (s *session) finish(e *expect, o protocols.Outcome) error {
 		s.q.later(func() {}, true)
 	}
 	e.at++
+	s.executed++
 	return wire(t.Done(o))
 }
 
@@ -217,6 +226,7 @@ func (s *session) failed(body []byte) error {
 	s.copy.Store(nil)
 	sent := r.message
 	switch {
+	case e != nil && e.swallow && e.kind == expectQuery:
 	case e != nil && e.refused != nil && r.code == "42601":
 		s.out = appendError(s.out, e.refused)
 		sent = e.refused.message
@@ -265,6 +275,7 @@ func (s *session) ready(e *expect, body []byte) error {
 		}
 	}
 	s.status.Store(int32(body[0]))
+	s.executed = 0
 	if body[0] == 'I' {
 		s.scrub = false
 		turn := e.turn

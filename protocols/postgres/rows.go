@@ -160,6 +160,7 @@ func (s *session) relay(typ byte, n int) error {
 		if len(s.out) < bufferSize {
 			return nil
 		}
+		s.whole = -1 // half a message is with the client
 		return s.flush()
 	})
 }

@@ -100,7 +100,8 @@ func (c *client) welcome(s *session, l *upstreamLogin) error {
 	}
 	key := make([]byte, 4+n)
 	rand.Read(key) // never fails
-	s.forget = c.host.Canceller().Register(string(key), s.cancelUpstream(l))
+	s.cancel = s.cancelUpstream(l)
+	s.forget = c.host.Canceller().Register(string(key), s.cancel)
 	b = append(b, message('K', key)...)
 	b = append(b, message('Z', []byte{'I'})...)
 	if _, err := c.conn.Write(b); err != nil {

@@ -51,6 +51,16 @@ type session struct {
 	copy  atomic.Pointer[copyIn]
 	style string // DateStyle
 
+	// Of the answering goroutine, for a statement that is stopped in the midst
+	// of its result: what comes is thrown away until ReadyForQuery, and an open
+	// transaction is then made to fail.
+	stopping  bool
+	spoil     bool
+	cancelled chan struct{} // closed when the cancel request has been sent
+	cancel    func()        // asks the upstream to cancel
+	executed  int           // statements ended since the last ReadyForQuery
+	whole     int           // where the last whole message in out ends
+
 	// scrub says that a statement of the open transaction touched a classed
 	// table: what the transaction still reports may speak of its values.
 	scrub bool

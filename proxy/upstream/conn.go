@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
@@ -56,13 +57,14 @@ func (o *Options) DialGate(ctx context.Context, gate Gate) (*Conn, error) {
 	return u, nil
 }
 
-// Conn is a connection to a store. One goroutine writes, one reads;
-// Interrupt and Close may be called by any.
+// Conn is a connection to a store. One goroutine reads; the other methods may
+// be called by any, and a call's bytes stay together.
 type Conn struct {
 	options *Options
 	gate    Gate
 	raw     net.Conn
 	conn    net.Conn // raw, or TLS over it
+	mu      sync.Mutex // of w
 	w       *bufio.Writer
 	state   *tls.ConnectionState
 }
@@ -81,6 +83,12 @@ func (c *Conn) Send(t protocols.Ticket, b []byte) error {
 	if err := c.gate.Pass(t); err != nil {
 		return err
 	}
+	return c.write(b)
+}
+
+func (c *Conn) write(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	_, err := c.w.Write(b)
 	return err
 }
@@ -90,11 +98,14 @@ func (c *Conn) Control(k protocols.Control, b []byte) error {
 	if k < protocols.ControlStartup || k > protocols.ControlKeepalive {
 		return fmt.Errorf("control message of unknown kind %d", k)
 	}
-	_, err := c.w.Write(b)
-	return err
+	return c.write(b)
 }
 
-func (c *Conn) Flush() error { return c.w.Flush() }
+func (c *Conn) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.w.Flush()
+}
 
 func (c *Conn) Read(p []byte) (int, error) { return c.conn.Read(p) }
 
