@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"time"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -156,6 +157,13 @@ type Unit struct {
 	Function uint32       // FunctionCall: the function's OID
 	// OnHold, if set, is told of a hold before Admit waits for it.
 	OnHold func(Held)
+	// Fresh, if set, reads the session's view again: what was held is decided
+	// anew when the hold ends.
+	Fresh func(ctx context.Context) (*catalog.View, error)
+	// Plan, if set, asks the upstream's planner about a text with the unit's
+	// parameters. It runs nothing. An error ends the unit; what the planner
+	// cannot say is a plan that is not known.
+	Plan func(ctx context.Context, text string) (facts.Plan, error)
 }
 
 // Held describes a statement that waits for people.
@@ -163,6 +171,7 @@ type Held struct {
 	ID     string
 	Reason string
 	Page   string // where to look at it, "" without a console
+	Until  time.Time
 }
 
 // Ticket lets one statement pass once. It is used by one goroutine at a time.
@@ -293,6 +302,8 @@ const (
 	DenyInternal                      // XX000
 	DenySchema                        // the schema changed under the statement: 40001
 	DenyUnsupported                   // 0A000
+	DenyBudget                        // 53400
+	DenyCancelled                     // 57014
 )
 
 func (d *Denial) Error() string { return d.Message }

@@ -17,40 +17,35 @@ import (
 )
 
 // Admit is the whole order in which a unit is let pass or refused: bound,
-// analyse, decide all its statements under one policy, record, and only then
-// hand out tickets.
+// analyse, decide all its statements under one policy, record, wait for people
+// where it is held, and only then hand out tickets.
 func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
 	began := s.engine.now()
 	if !u.InTransaction && !u.Pending {
 		s.settled()
 	}
-	policy := s.engine.policy.Load()
-	a, err := s.analyse(&u)
+	tickets, err := s.decideUnit(ctx, &u, began)
 	if err != nil {
-		return nil, s.recordProblem(&u, err, began)
+		return nil, err
 	}
-	tickets := make([]*ticket, len(a.statements))
-	worst := -1
-	seen := s.schemaSeen(&u)
-	for i := range a.statements {
-		t := s.decide(policy, &u, a, i, began)
-		t.seen = seen
-		tickets[i] = t
-		if t.decision.Verdict != facts.Allow && (worst < 0 || t.decision.Verdict > tickets[worst].decision.Verdict) {
-			worst = i
-		}
-	}
-	if u.Kind == protocols.Prepare && worst < 0 {
+	verdict, worst := strictest(tickets)
+	if u.Kind == protocols.Prepare && verdict == facts.Allow {
 		return handOut(tickets), nil // nothing runs yet: recorded when it does
-	}
-	var denial *protocols.Denial
-	if worst >= 0 {
-		denial = tickets[worst].denial()
 	}
 	for _, t := range tickets {
 		if err := s.recordStatement(&u, t, began); err != nil {
 			return nil, err
 		}
+	}
+	var denial *protocols.Denial
+	switch verdict {
+	case facts.Allow:
+	case facts.Hold:
+		if tickets, denial, err = s.hold(ctx, &u, tickets); err != nil {
+			return nil, err
+		}
+	default:
+		denial = worst.denial()
 	}
 	if denial != nil {
 		for _, t := range tickets {
@@ -67,8 +62,104 @@ func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 		s.engine.log.Info().Str("session", s.id).Str("identity", s.identity.Name).Str("detail", denial.Detail).Msg("refused")
 		return nil, denial
 	}
+	for _, t := range tickets {
+		t.meters = s.meters(t)
+	}
 	s.active.Add(int64(len(tickets)))
 	return handOut(tickets), nil
+}
+
+// decideUnit analyses a unit and decides each of its statements. Its error
+// has been recorded.
+func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Time) ([]*ticket, error) {
+	policy := s.engine.policy.Load()
+	a, err := s.analyse(u)
+	if unparsed := unparsedFacts(err, policy, u); unparsed != nil {
+		a, err = newAnalysed([]catalog.Statement{*unparsed})
+	}
+	if err != nil {
+		return nil, s.recordProblem(u, err, now)
+	}
+	tickets := make([]*ticket, len(a.statements))
+	seen := s.schemaSeen(u)
+	reads := true // all statements before this one only read
+	for i := range a.statements {
+		t := s.decide(policy, u, a, i, now)
+		t.seen = seen
+		tickets[i] = t
+		if err := s.decideMore(ctx, u, t, reads); err != nil {
+			return nil, s.recordProblem(u, err, now)
+		}
+		reads = reads && onlyReads(t.facts)
+	}
+	return tickets, nil
+}
+
+// decideMore decides again with what a first decision has asked for: what is
+// spent of budgets, and the planner's estimate.
+func (s *session) decideMore(ctx context.Context, u *protocols.Unit, t *ticket, reads bool) error {
+	d := t.decision
+	if !d.PlanWanted && (d.Verdict == facts.Deny || len(d.Budgets) == 0) {
+		return nil
+	}
+	if len(d.Budgets) > 0 {
+		spent, err := s.spent(ctx, t.policy, d.Budgets)
+		if err != nil {
+			return s.engine.unrecorded(err)
+		}
+		t.input.Spent = spent
+	}
+	if d.PlanWanted {
+		t.input.Plan = &facts.Plan{}
+		if u.Plan != nil && t.facts.Plannable && reads {
+			text := t.facts.PlanText
+			if text == "" {
+				text = t.text
+			}
+			plan, err := u.Plan(ctx, text)
+			if err != nil {
+				return err
+			}
+			t.input.Plan = &plan
+		}
+	}
+	t.decision = t.policy.Decide(t.input)
+	return nil
+}
+
+func onlyReads(f *facts.Facts) bool {
+	return !slices.ContainsFunc(f.Effects, func(e facts.Effect) bool { return e.Action != facts.Read })
+}
+
+// strictest is the strictest verdict of a unit, and the first ticket that has
+// it. Unset counts as a denial.
+func strictest(tickets []*ticket) (facts.Verdict, *ticket) {
+	verdict, worst := facts.Allow, (*ticket)(nil)
+	for _, t := range tickets {
+		v := t.decision.Verdict
+		if v == facts.Unset {
+			v = facts.Deny
+		}
+		if v > verdict {
+			verdict, worst = v, t
+		}
+	}
+	return verdict, worst
+}
+
+// unparsedFacts stand for a text that the parser did not understand, where the
+// policy may let it pass all the same.
+func unparsedFacts(err error, policy *sqlpolicy.Policy, u *protocols.Unit) *catalog.Statement {
+	var p *facts.Problem
+	if policy.Unparsed == facts.Deny || !errors.As(err, &p) || !p.Unparsed {
+		return nil
+	}
+	return &catalog.Statement{
+		Text: u.Text, Volatile: true,
+		Facts: &facts.Facts{Unparsed: p.Message, Effects: []facts.Effect{{Action: facts.Unknown, Limit: facts.NoLimit}}},
+		// Nobody knows what it does to the session.
+		Change: &catalog.Change{ReloadSession: true, ReloadSchema: true, Deallocate: []string{""}, Close: []string{""}},
+	}
 }
 
 // schemaSeen notes the schema's generation that a unit is decided under. Where
@@ -218,7 +309,7 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 	e := &replay.Event{
 		Type: replay.TypeStatement, At: now, ID: t.id, Kind: kinds[u.Kind], Policy: t.policy.Hash,
 		Text: s.engine.redactText(t.text, t.facts.Constants, t.decision.SecretConstants), Params: s.engine.redactParams(u.Params, t.decision.SecretParams),
-		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead,
+		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.input.Plan, Spent: t.input.Spent,
 	}
 	if u.View != nil {
 		e.Role, e.SearchPath = u.View.Role, u.View.SearchPath
@@ -247,6 +338,10 @@ func (s *session) recordRefused(t *ticket, d *protocols.Denial, now time.Time) e
 // recordProblem records a text that could not be analysed.
 func (s *session) recordProblem(u *protocols.Unit, problem error, now time.Time) error {
 	var p *facts.Problem
+	var d *protocols.Denial
+	if errors.As(problem, &d) {
+		return d // not of the text; its cause has been logged
+	}
 	if !errors.As(problem, &p) {
 		s.engine.log.Error().Err(problem).Str("session", s.id).Msg("analysing a statement")
 		p = &facts.Problem{Code: "XX000", Message: "the statement could not be analysed", At: -1}

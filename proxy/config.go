@@ -27,11 +27,13 @@ type Config struct {
 	Transcripts string // a folder
 	Keys        string
 	Console     string // address, "" for none
-	Identities  []Identity
-	Targets     []Target
-	LogLevel    string
-	Drain       time.Duration
-	Limits      protocols.Limits
+	// AdminApproves says that the admin token may answer holds.
+	AdminApproves bool
+	Identities    []Identity
+	Targets       []Target
+	LogLevel      string
+	Drain         time.Duration
+	Limits        protocols.Limits
 }
 
 // Secret is where a secret comes from.
@@ -97,7 +99,7 @@ func LoadConfig(path string, known []protocols.Protocol) (*Config, error) {
 		return nil, err
 	}
 	c := &Config{
-		Path: abs, Dir: filepath.Dir(abs), State: "sqlite:./var/state.db", Transcripts: "./var/transcripts", LogLevel: "info", Drain: 30 * time.Second,
+		Path: abs, Dir: filepath.Dir(abs), State: "sqlite:./var/state.db", Transcripts: "./var/transcripts", LogLevel: "info", AdminApproves: true, Drain: 30 * time.Second,
 		Limits: protocols.Limits{Statement: 8 << 20, Message: 64 << 20, Row: 16 << 20, Depth: 1000},
 	}
 	l := &configLoader{c: c, known: known, names: map[string]bool{}}
@@ -157,7 +159,10 @@ func (l *configLoader) root(root *strictyaml.Node) {
 			n.Map(map[string]func(*strictyaml.Node){"dir": text("keys", &c.Keys)})
 		},
 		"console": func(n *strictyaml.Node) {
-			n.Map(map[string]func(*strictyaml.Node){"listen": func(n *strictyaml.Node) { c.Console = address(n) }})
+			n.Map(map[string]func(*strictyaml.Node){
+				"listen":         func(n *strictyaml.Node) { c.Console = address(n) },
+				"admin_approves": func(n *strictyaml.Node) { c.AdminApproves = n.Bool() },
+			})
 			if c.Console != "" && !loopback(c.Console) {
 				n.Problem("the console listens on loopback only; put a TLS proxy in front of it for others")
 			}

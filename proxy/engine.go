@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +15,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/approval"
+	"github.com/sallyport-proxy/sallyport/proxy/budget"
 	"github.com/sallyport-proxy/sallyport/proxy/identity"
+	"github.com/sallyport-proxy/sallyport/proxy/store"
 	"github.com/sallyport-proxy/sallyport/proxy/upstream"
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
@@ -30,7 +34,7 @@ type Dialect struct {
 }
 
 // PolicyOptions are what this engine can do for a policy.
-var PolicyOptions = sqlpolicy.Options{}
+var PolicyOptions = sqlpolicy.Options{Holds: true, Budgets: true, Plan: true}
 
 // Engine runs the proxy.
 type Engine struct {
@@ -41,6 +45,9 @@ type Engine struct {
 	program   string
 	keys      *Keys
 	dir       *replay.Dir
+	state     *sql.DB
+	approvals *approval.Book
+	ledger    *budget.Ledger
 	metrics   *metrics
 	now       func() time.Time
 
@@ -90,6 +97,13 @@ func New(o Options) (*Engine, error) {
 	e.book.Store(book)
 	if e.dir, err = replay.OpenDir(o.Config.Transcripts, e.keys.Sign, e.now); err != nil {
 		return nil, err
+	}
+	if e.state, err = store.Open(context.Background(), o.Config.State, o.Config.Dir); err != nil {
+		return nil, err
+	}
+	e.approvals, e.ledger = approval.NewBook(e.state, e.now), budget.NewLedger(e.state, e.now)
+	if err := e.approvals.Sweep(context.Background()); err != nil {
+		return nil, fmt.Errorf("ending the holds whose time is over: %w", err)
 	}
 	n, err := e.dir.Recover()
 	if err != nil {
@@ -221,6 +235,9 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	e.drain()
 	for _, t := range e.targets {
 		t.close()
+	}
+	if err := e.state.Close(); err != nil {
+		return fmt.Errorf("closing the state: %w", err)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ type metrics struct {
 	bytes      *prometheus.CounterVec
 	catalogs   *prometheus.CounterVec
 	reloads    *prometheus.CounterVec
+	waiting    *prometheus.GaugeVec
 	unrecorded prometheus.Counter
 	panics     prometheus.Counter
 	caught     prometheus.Counter
@@ -47,6 +48,7 @@ func newMetrics() *metrics {
 		bytes:      counter("row_bytes_total", "Bytes of rows as they came from the upstream.", "target"),
 		catalogs:   counter("catalog_loads_total", "How often a schema was read.", "target"),
 		reloads:    counter("reloads_total", "Reloads of policy and configuration, by outcome.", "outcome"),
+		waiting:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_holds_waiting", Help: "Statements that wait for approval."}, []string{"target"}),
 		unrecorded: single("record_failures_total", "Statements refused because they could not be recorded."),
 		panics:     single("panics_total", "Sessions ended by a panic."),
 		caught:     single("origin_checks_failed_total", "Results stopped because a classed column was about to leave unmasked."),

@@ -41,6 +41,8 @@ type ticket struct {
 	rows    int64
 	bytes   int64
 	kept    int
+	meters  []meter      // of the budgets that the rows are charged to
+	granted []facts.Need // what people have let pass, where it was held
 }
 
 // schemaSeen is what a unit's tickets know of the schema; they share it, since
@@ -68,7 +70,7 @@ func (t *ticket) Bind(columns []protocols.ResultColumn) ([]*mask.Mask, error) {
 			return nil, err
 		}
 	}
-	if n := len(t.facts.Outputs); n != len(columns) {
+	if n := len(t.facts.Outputs); n != len(columns) && t.facts.Unparsed == "" {
 		return nil, t.deny(protocols.DenySchema, "the result has %d columns where %d were expected", len(columns), n)
 	}
 	masks := make([]*mask.Mask, len(columns))
@@ -153,6 +155,11 @@ func sameDecision(a, b *facts.Decision) bool {
 func (t *ticket) Row(bytes int) (keep bool, err error) {
 	t.rows++
 	t.bytes += int64(bytes)
+	for i := range t.meters {
+		if err := t.meters[i].row(t.session, int64(bytes)); err != nil {
+			return false, err
+		}
+	}
 	limit := t.decision.Record
 	return limit < 0 || t.kept < limit, nil
 }
@@ -175,6 +182,9 @@ func (t *ticket) Done(o protocols.Outcome) error {
 	}
 	s := t.session
 	now := s.engine.now()
+	for i := range t.meters {
+		t.meters[i].done(s)
+	}
 	s.active.Add(-1)
 	s.rows.Add(t.rows)
 	ms := float64(now.Sub(t.issued).Microseconds()) / 1000

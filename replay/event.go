@@ -58,12 +58,15 @@ type Event struct {
 	Role          string          `json:"role,omitempty"`
 	RowsRead      int64           `json:"rows_read,omitempty"`
 	Plan          *facts.Plan     `json:"plan,omitempty"`
+	Spent         []facts.Spent   `json:"spent,omitempty"`   // of the policy's budgets, by index
 	Problem       *facts.Problem  `json:"problem,omitempty"` // it could not be analysed
 
 	// hold and grant
 	Hold   string `json:"hold,omitempty"`
 	Reason string `json:"reason,omitempty"` // of a close, too
 	By     string `json:"by,omitempty"`
+	// Needs of a hold.
+	Needs []facts.Need `json:"needs,omitempty"`
 
 	// rows
 	Columns []string    `json:"columns,omitempty"`

@@ -21,6 +21,7 @@ type ShowOptions struct {
 	JSON    bool // one event a line
 	Color   bool
 	Refused bool                // only what was refused or failed
+	Rows    int                 // at most so many rows of a result; 0 for all that are recorded
 	Wait    func(time.Duration) // between events, where Speed is set
 }
 
@@ -60,6 +61,7 @@ type shown struct {
 	event   *Event
 	columns []string
 	rows    [][]*string
+	holds   []*Event // its holds and grants
 }
 
 type player struct {
@@ -102,10 +104,10 @@ func (p *player) event(e *Event) error {
 			}
 			s.rows = append(s.rows, e.Cells...)
 		}
-	case TypeHold:
-		p.print("%s  %s %s: %s\n", p.clock(e.At), p.paint("33", "held"), Safe(e.Hold), Safe(e.Reason))
-	case TypeGrant:
-		p.print("%s  %s %s by %s\n", p.clock(e.At), p.paint("32", "granted"), Safe(e.Hold), Safe(e.By))
+	case TypeHold, TypeGrant:
+		if s := p.statements[e.ID]; s != nil {
+			s.holds = append(s.holds, e)
+		}
 	case TypeComplete, TypeError:
 		p.end(e)
 	case TypeClose:
@@ -132,6 +134,16 @@ func (p *player) end(e *Event) {
 		p.print("            $%d = %s\n", i+1, text)
 	}
 	p.decision(s.event)
+	for _, h := range s.holds {
+		if h.Type == TypeHold {
+			p.print("            %s  %s at %s: %s\n", p.paint("33", "held"), Safe(h.Hold), strings.TrimSpace(p.clock(h.At)), Safe(h.Reason))
+			continue
+		}
+		p.print("            %s  %s at %s by %s\n", p.paint("32", "granted"), Safe(h.Hold), strings.TrimSpace(p.clock(h.At)), Safe(h.By))
+		if h.Reason != "" {
+			p.print("            it %s\n", Safe(h.Reason))
+		}
+	}
 	switch {
 	case e.Type == TypeComplete:
 		p.table(s, e.Rows)
@@ -202,7 +214,11 @@ func (p *player) table(s *shown, total int64) {
 		head[i] = oneLine(c)
 	}
 	add(head)
-	for _, r := range s.rows {
+	rows := s.rows
+	if p.opt.Rows > 0 && len(rows) > p.opt.Rows {
+		rows = rows[:p.opt.Rows]
+	}
+	for _, r := range rows {
 		row := make([]string, len(r))
 		for i, c := range r {
 			row[i] = "∅"
@@ -232,6 +248,9 @@ func (p *player) table(s *shown, total int64) {
 			}
 			p.print("            %s\n", strings.Join(rules, "-+-"))
 		}
+	}
+	if rest := len(s.rows) - len(rows); rest > 0 {
+		p.print("            … and %d rows more that were recorded (--rows)\n", rest)
 	}
 	if rest := total - int64(len(s.rows)); rest > 0 {
 		p.print("            … and %d rows that were not recorded\n", rest)

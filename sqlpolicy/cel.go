@@ -138,12 +138,14 @@ func plain(s string) string {
 type activation struct {
 	values map[string]any
 	plan   bool
+	asked  bool // a condition named the plan, which is not known
 }
 
 var errPlan = errors.New("the plan is not known")
 
 func (a *activation) ResolveName(name string) (any, bool) {
 	if name == "plan" && !a.plan {
+		a.asked = true
 		return types.NewErr("%v", errPlan), true
 	}
 	v, ok := a.values[name]

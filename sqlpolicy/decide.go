@@ -17,7 +17,10 @@ type Input struct {
 	Params        []facts.Param
 	InTransaction bool
 	Plan          *facts.Plan // nil: not asked
-	Now           time.Time
+	// Spent is what the identity has used of each budget of Policy.Budgets,
+	// by index; nil: not asked.
+	Spent []facts.Spent
+	Now   time.Time
 	// Prepare asks about a statement that is only prepared: what lineage
 	// forbids is refused, rules are left for its execution.
 	Prepare bool
@@ -41,10 +44,29 @@ func (p *Policy) Decide(in Input) *facts.Decision {
 			d.Verdict = max(p.Unprovable, facts.Hold)
 		}
 	}
-	if !in.Prepare {
-		p.rules(&in, b, d)
+	if in.Prepare {
+		// Nothing runs yet: what people may let pass is held when it does.
+		if d.Verdict == facts.Hold {
+			d.Verdict = facts.Allow
+		}
+		return d
+	}
+	if d.Verdict == facts.Hold {
+		b.need(d, "unprovable", p.Approvers)
+	}
+	p.rules(&in, b, d)
+	p.budgets(&in, b, d)
+	if d.Verdict != facts.Hold {
+		d.Needs = nil
 	}
 	return d
+}
+
+// need notes whom a hold must ask, once a rule.
+func (b *binding) need(d *facts.Decision, rule string, a Approvers) {
+	if !slices.ContainsFunc(d.Needs, func(n facts.Need) bool { return n.Rule == rule }) {
+		d.Needs = append(d.Needs, facts.Need{Rule: rule, Groups: a.Groups, Count: a.Count, Within: a.Within})
+	}
 }
 
 // rules runs the rules, once an effect.
@@ -55,24 +77,31 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 	}
 	if in.Facts.Unparsed != "" {
 		d.Verdict = max(d.Verdict, p.Unparsed)
-		if p.Unparsed != facts.Allow || b.anyInForce {
+		if p.Unparsed == facts.Hold {
+			b.need(d, "unparsed", p.Approvers)
+		}
+		if p.Unparsed == facts.Deny || b.anyInForce { // nobody can say which columns it reads
 			d.Verdict = max(d.Verdict, facts.Deny)
 			d.Refusals = append(d.Refusals, facts.Refusal{Message: "the statement could not be parsed: " + in.Facts.Unparsed,
 				Hint: "The parser knows PostgreSQL 17's grammar.", At: -1})
 		}
 	}
 	if len(p.Rules) == 0 || len(in.Facts.Effects) == 0 {
-		d.Verdict = max(d.Verdict, p.Default)
+		p.fallback(b, d)
 		return
 	}
 	a := newActivation(in)
+	certain := d.Verdict // whatever the plan says
+	asked := false
 	for i := range in.Facts.Effects {
 		e := &in.Facts.Effects[i]
 		a.effect(in, e, b.effectClasses(e))
 		matched := false // the default is for each effect that no rule speaks of
 		for r := range p.Rules {
 			rule := &p.Rules[r]
+			a.asked = false
 			yes, err := rule.program.eval(a)
+			asked = asked || err != nil && a.asked
 			hit := facts.RuleHit{Rule: rule.Name, Effect: i, Verdict: rule.Then, Reason: rule.Reason}
 			if err != nil {
 				hit.Failed = err.Error()
@@ -82,11 +111,26 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 				matched = true
 				d.Rules = append(d.Rules, hit)
 				d.Verdict = max(d.Verdict, rule.Then)
+				if err == nil || !a.asked {
+					certain = max(certain, rule.Then)
+				}
+				if rule.Then == facts.Hold {
+					b.need(d, rule.Name, rule.Approvers)
+				}
 			}
 		}
 		if !matched {
-			d.Verdict = max(d.Verdict, p.Default)
+			p.fallback(b, d)
 		}
+	}
+	d.PlanWanted = asked && certain < facts.Deny
+}
+
+// fallback is what the policy says of an effect that no rule speaks of.
+func (p *Policy) fallback(b *binding, d *facts.Decision) {
+	d.Verdict = max(d.Verdict, p.Default)
+	if p.Default == facts.Hold {
+		b.need(d, "default", p.Approvers)
 	}
 }
 

@@ -23,7 +23,7 @@ func parse(name string, src []byte, opt Options) (*Policy, error) {
 	l := &loader{opt: opt, names: map[string]bool{}, p: &Policy{
 		Classes: map[string]*Class{}, Functions: map[string]bool{},
 		Default: facts.Allow, Unprovable: facts.Deny, Unparsed: facts.Deny,
-		Record: Record{Rows: 100, Constants: "hash"},
+		Record: Record{Rows: 100, Constants: "hash"}, Approvers: Approvers{Count: 1, Within: 10 * time.Minute},
 	}}
 	file, root := strictyaml.Parse(name, src)
 	if root != nil {
@@ -52,11 +52,8 @@ func (l *loader) root(root *strictyaml.Node) {
 		"scopes":     func(n *strictyaml.Node) { each(n, l.scope) },
 		"default":    func(n *strictyaml.Node) { p.Default = l.verdict(n, "allow", "hold", "deny") },
 		"unprovable": func(n *strictyaml.Node) { p.Unprovable = l.verdict(n, "deny", "hold") },
-		"unparsed": func(n *strictyaml.Node) {
-			if p.Unparsed = l.verdict(n, "allow", "hold", "deny"); p.Unparsed != facts.Deny {
-				n.Problem("only deny is supported by this version: what is not parsed cannot be followed")
-			}
-		},
+		"unparsed":   func(n *strictyaml.Node) { p.Unparsed = l.verdict(n, "allow", "hold", "deny") },
+		"approvers":  func(n *strictyaml.Node) { approversOf(n, &p.Approvers) },
 		"functions":  l.functions,
 		"record":     l.record,
 		"limits":     l.limits,
@@ -194,7 +191,7 @@ func (l *loader) unmask(n *strictyaml.Node) {
 }
 
 func (l *loader) rule(n *strictyaml.Node) {
-	r := Rule{Approvers: Approvers{Count: 1, Within: 10 * time.Minute}}
+	r := Rule{Approvers: l.p.Approvers}
 	approvers := false
 	n.Map(map[string]func(*strictyaml.Node){
 		"name": func(n *strictyaml.Node) {
@@ -212,11 +209,7 @@ func (l *loader) rule(n *strictyaml.Node) {
 		"reason": func(n *strictyaml.Node) { r.Reason = n.String() },
 		"approvers": func(n *strictyaml.Node) {
 			approvers = true
-			n.Map(map[string]func(*strictyaml.Node){
-				"groups": func(n *strictyaml.Node) { r.Approvers.Groups = n.Strings() },
-				"count":  func(n *strictyaml.Node) { r.Approvers.Count = int(n.Int(1, 10)) },
-				"within": func(n *strictyaml.Node) { r.Approvers.Within = n.Duration() },
-			})
+			approversOf(n, &r.Approvers)
 		},
 	})
 	if r.Name == "" || r.When == "" || r.Then == facts.Unset {
@@ -228,11 +221,20 @@ func (l *loader) rule(n *strictyaml.Node) {
 	l.p.Rules = append(l.p.Rules, r)
 }
 
+func approversOf(n *strictyaml.Node, a *Approvers) {
+	n.Map(map[string]func(*strictyaml.Node){
+		"groups": func(n *strictyaml.Node) { a.Groups = n.Strings() },
+		"count":  func(n *strictyaml.Node) { a.Count = int(n.Int(1, 10)) },
+		"within": func(n *strictyaml.Node) { a.Within = n.Duration() },
+	})
+}
+
 func (l *loader) budget(n *strictyaml.Node) {
 	if !l.opt.Budgets {
 		n.Problem("budgets are not supported by this version; leave them out")
 	}
-	b := Budget{Then: facts.Deny}
+	b := Budget{Then: facts.Deny, Approvers: l.p.Approvers}
+	approvers := false
 	amount := func(to *int64) func(*strictyaml.Node) {
 		return func(n *strictyaml.Node) { *to = n.Int(1, math.MaxInt64) }
 	}
@@ -240,9 +242,14 @@ func (l *loader) budget(n *strictyaml.Node) {
 		"classes": func(n *strictyaml.Node) { b.Classes = l.classes(n) },
 		"groups":  func(n *strictyaml.Node) { b.Groups = n.Strings() },
 		"rows":    amount(&b.Rows), "bytes": amount(&b.Bytes), "tokens": amount(&b.Tokens),
-		"per":  func(n *strictyaml.Node) { b.Per = n.Duration() },
-		"then": func(n *strictyaml.Node) { b.Then = l.verdict(n, "hold", "deny") },
+		"per":       func(n *strictyaml.Node) { b.Per = n.Duration() },
+		"then":      func(n *strictyaml.Node) { b.Then = l.verdict(n, "hold", "deny") },
+		"approvers": func(n *strictyaml.Node) { approvers = true; approversOf(n, &b.Approvers) },
 	})
+	if approvers && b.Then != facts.Hold {
+		n.Problem("approvers are for budgets with then: hold")
+	}
+	b.Name = b.describe()
 	if b.Rows+b.Bytes+b.Tokens == 0 || b.Per == 0 {
 		n.Problem("a budget needs rows, bytes or tokens, and per")
 	}

@@ -75,6 +75,7 @@ type Rule struct {
 
 // Budget bounds what an identity may read in a window.
 type Budget struct {
+	Name    string // as messages call it: what it bounds
 	Classes []string
 	Groups  []string
 	Rows    int64
@@ -82,6 +83,8 @@ type Budget struct {
 	Tokens  int64
 	Per     time.Duration
 	Then    facts.Verdict
+	// Approvers may let a statement pass that is held because it is used up.
+	Approvers Approvers
 }
 
 // Scope lists what an identity or group may reach. Empty lists allow all.
@@ -114,6 +117,7 @@ type Policy struct {
 	Default    facts.Verdict
 	Unprovable facts.Verdict // deny or hold
 	Unparsed   facts.Verdict
+	Approvers  Approvers       // of holds that no rule asks for
 	Functions  map[string]bool // vouched
 	Record     Record
 	Limits     Limits

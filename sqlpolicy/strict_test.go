@@ -76,7 +76,7 @@ func TestUnprovableIsNotForbidden(t *testing.T) {
 		"strange":    {[]facts.Use{{Kind: "strange", Columns: []facts.ColumnRef{column(ssn)}}}, facts.Deny},
 		"both":       {[]facts.Use{{Kind: facts.UseOpaque, Columns: []facts.ColumnRef{column(ssn)}}, {Kind: facts.UseCompare, Columns: []facts.ColumnRef{column(ssn)}}}, facts.Deny},
 	} {
-		if d := p.Decide(Input{Facts: read(c.uses), Prepare: true}); d.Verdict != c.want {
+		if d := p.Decide(Input{Facts: read(c.uses)}); d.Verdict != c.want {
 			t.Errorf("%s: %s, want %s", name, d.Verdict, c.want)
 		}
 	}

@@ -165,7 +165,8 @@ func TestUpstreamDown(t *testing.T) {
 
 // TestUpstreamDiesInResult: rows stop with an error, not with an end.
 func TestUpstreamDiesInResult(t *testing.T) {
-	_, s, conn := shopProxy(t)
+	h := startHolding(t, "version: 1\n")
+	s, conn := h.server, twinConn(h.port)
 	c := connect(t, conn)
 	rows, err := c.Query(context.Background(), "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)", pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
@@ -186,7 +187,8 @@ func TestUpstreamDiesInResult(t *testing.T) {
 
 // TestClientDiesInResult: the session ends, its record says so.
 func TestClientDiesInResult(t *testing.T) {
-	p, _, conn := shopProxy(t)
+	h := startHolding(t, "version: 1\n")
+	p, conn := h.testProxy, twinConn(h.port)
 	s := dialRaw(t, conn)
 	if err := s.send(&pgproto3.Query{String: "SELECT repeat('x', 1000) FROM generate_series(1, 5000000)"}); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"embed"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -27,6 +29,7 @@ const (
 	demoUpstreamPassword = "shop-owner"
 	demoAlicePassword    = "alice-demo"
 	demoSamPassword      = "sam-demo"
+	demoDanaPassword     = "dana-demo"
 )
 
 func (m *Main) demoCommand() *cobra.Command {
@@ -35,9 +38,10 @@ func (m *Main) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Start a throwaway PostgreSQL with a sample shop behind the proxy, and show what happens",
 		Long: `Starts a throwaway PostgreSQL with a sample shop, writes a policy and a
-configuration, puts the proxy in front, and runs three things through it with
-psql: a query that comes back masked, one that is refused, and the replay of
-both. It prints each command, so that you can paste it.
+configuration, puts the proxy in front, and runs the main job through it with psql: a query
+that comes back masked, one that is refused, one that is held until somebody
+approves it, and the replay of all of them. It prints each command, so that you
+can paste it.
 
 On a terminal the demo then stays up until Ctrl-C; elsewhere it ends. What it
 wrote (configuration, policy, transcripts) stays in --dir.`,
@@ -60,8 +64,9 @@ type demo struct {
 	once bool
 	port int
 
-	pg   *throwaway.Server
-	psql string
+	pg      *throwaway.Server
+	console int
+	psql    string
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -167,9 +172,9 @@ func (d *demo) configure() (path string, err error) {
 			return "", err
 		}
 	}
-	console := 7070
-	if !portFree(console) {
-		if console, err = freeTCPPort(); err != nil {
+	d.console = 7070
+	if !portFree(d.console) {
+		if d.console, err = freeTCPPort(); err != nil {
 			return "", err
 		}
 	}
@@ -185,17 +190,18 @@ console: {listen: "127.0.0.1:%d"}
 identities:
   - {name: alice, password: {file: alice.secret}, groups: [analyst]}
   - {name: sam, password: {file: sam.secret}, groups: [support]}
+  - {name: dana, password: {file: dana.secret}, groups: [dba]}
 targets:
   - name: shop
     protocol: postgres
     listen: "127.0.0.1:%d"
     tls: {mode: disable}
     upstream: {url: "postgres://shop@%s/shop?sslmode=disable", password: {file: upstream.secret}}
-`, console, d.port, d.pg.Address())
+`, d.console, d.port, d.pg.Address())
 	path = filepath.Join(d.dir, "sallyport.yaml")
 	for name, content := range map[string]string{
 		"sallyport.yaml": config, "policy.yaml": string(policy), "upstream.secret": demoUpstreamPassword + "\n",
-		"alice.secret": demoAlicePassword + "\n", "sam.secret": demoSamPassword + "\n",
+		"alice.secret": demoAlicePassword + "\n", "sam.secret": demoSamPassword + "\n", "dana.secret": demoDanaPassword + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(content), 0o600); err != nil {
 			return "", err
@@ -251,21 +257,79 @@ func (d *demo) walk(ctx context.Context, config string) error {
 			return fmt.Errorf("the demo's statement %q did not end as it should: %w", s.sql, errors.Join(err, errors.New(out)))
 		}
 	}
-	return d.walkReplay(ctx, config)
+	if err := d.walkHold(ctx, config, alice); err != nil {
+		return err
+	}
+	return d.walkCommands(ctx, []demoStep{
+		{"6. Who was here.", []string{"sessions", "list", "--config", config}},
+		{"7. The last session as it happened: a statement, its decision, what the client was sent.", []string{"replay", "show", "--config", config, "last"}},
+		{"8. And the first one.", []string{"replay", "show", "--config", config, "first"}},
+		{"9. Nobody has touched the record: every transcript's chain and signature are checked.", []string{"replay", "verify", "--config", config}},
+	})
 }
 
-func (d *demo) walkReplay(ctx context.Context, config string) error {
-	for _, step := range []struct {
-		title string
-		args  []string
-	}{
-		{"5. Who was here.", []string{"sessions", "list", "--config", config}},
-		{"6. The last session as it happened: a statement, its decision, what the client was sent.", []string{"replay", "show", "--config", config, "last"}},
-		{"7. And the first one.", []string{"replay", "show", "--config", config, "first"}},
-		{"8. Nobody has touched the record: every transcript's chain and signature are checked.", []string{"replay", "verify", "--config", config}},
-	} {
-		d.say("\n%s\n", step.title)
-		d.say("  $ bin/sallyport %s", strings.Join(step.args, " "))
+// walkHold shows a statement that waits in one terminal and is approved in
+// another.
+func (d *demo) walkHold(ctx context.Context, config, conn string) error {
+	const bulk = "SELECT * FROM orders"
+	d.say("\n5. Alice reads a whole table: held, until somebody of the group dba has had a look.\n")
+	d.say("  $ psql \"%s\" -At -o orders.txt -c \"%s\"", conn, bulk)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, d.psql, "-X", "-At", "-o", filepath.Join(d.dir, "orders.txt"), conn, "-c", bulk)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
+	notices, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	id := ""
+	lines := bufio.NewScanner(notices)
+	for id == "" && lines.Scan() {
+		d.print(lines.Text())
+		_, id, _ = strings.Cut(lines.Text(), "held for approval: ")
+	}
+	for more := 2; id != "" && more > 0 && lines.Scan(); more-- { // DETAIL and HINT
+		d.print(lines.Text())
+	}
+	if id == "" {
+		return fmt.Errorf("the bulk read was not held: %w", cmd.Wait())
+	}
+	d.say("\n   It waits. In another terminal:")
+	err = d.walkCommands(ctx, []demoStep{
+		{"", []string{"approvals", "list", "--config", config}},
+		{"", []string{"approvals", "approve", "--config", config, "--as", "dana", "--reason", "quarterly export", id}},
+	})
+	if err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("the approved read: %w", err)
+	}
+	b, err := os.ReadFile(filepath.Join(d.dir, "orders.txt"))
+	if err != nil {
+		return err
+	}
+	d.say("\n   (Or by browser: http://127.0.0.1:%d/approvals, as dana with the password %s.)", d.console, demoDanaPassword)
+	d.say("\n   And Alice has her %d rows, cards masked. The next bulk read asks again.", bytes.Count(b, []byte{'\n'}))
+	return nil
+}
+
+// demoStep is one command of ours.
+type demoStep struct {
+	title string
+	args  []string
+}
+
+// walkCommands runs our own commands as a person would.
+func (d *demo) walkCommands(ctx context.Context, steps []demoStep) error {
+	for _, step := range steps {
+		if step.title != "" {
+			d.say("\n%s", step.title)
+		}
+		d.say("\n  $ bin/sallyport %s", shellLine(step.args))
 		var out bytes.Buffer
 		m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}
 		code := m.Run(ctx, step.args)
@@ -290,6 +354,18 @@ func (d *demo) print(out string) {
 	for line := range strings.Lines(strings.TrimRight(out, "\n") + "\n") {
 		io.WriteString(d.main.Stdout, "  "+line)
 	}
+}
+
+// shellLine writes arguments so that they can be pasted.
+func shellLine(args []string) string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if strings.ContainsAny(a, " '\"$") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		out[i] = a
+	}
+	return strings.Join(out, " ")
 }
 
 func portFree(port int) bool {

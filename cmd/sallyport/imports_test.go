@@ -28,10 +28,11 @@ var allowed = map[string][]string{
 	"proxy/upstream/throwaway/throwtest": {"proxy/upstream/throwaway"},
 	"proxy/store":                        {"sqlpolicy/facts"},
 	"proxy/approval":                     {"sqlpolicy/facts"},
+	"proxy/budget":                       {"sqlpolicy/facts"},
 	"proxy/console":                      {"replay", "sqlpolicy/facts"},
 	"proxy/console/client":               {"proxy/console", "replay", "sqlpolicy/facts"},
 	"proxy": {"protocols", "replay", "sqlpolicy", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/strictyaml",
-		"proxy/identity", "proxy/approval", "proxy/upstream", "proxy/store", "proxy/console"},
+		"proxy/identity", "proxy/approval", "proxy/budget", "proxy/upstream", "proxy/store", "proxy/console"},
 }
 
 // TestImports holds the edges between the rooms. cmd may import everything.

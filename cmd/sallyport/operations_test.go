@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,26 +20,19 @@ func TestReload(t *testing.T) {
 	p, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	wantRefusal(t, execute(context.Background(), c, "simple", "DELETE FROM orders WHERE true"))
-	await := func(what string) {
-		deadline := time.Now().Add(20 * time.Second)
-		for !strings.Contains(p.stderr.tail(1<<20), what) {
-			if time.Now().After(deadline) {
-				t.Fatalf("the log never says %q", what)
-			}
-		}
-	}
 	p.write(t, "policy.yaml", "version: 1\nrules: [{name: x, when: nonsense, then: deny}]\n")
-	await("reload refused")
+	p.stderr.await(t, 0, "reload refused")
 	wantRefusal(t, execute(context.Background(), c, "simple", "DELETE FROM orders WHERE true"))
 	p.write(t, "policy.yaml", "version: 1\n")
-	await(`"message":"reloaded"`)
+	p.stderr.await(t, 0, `"message":"reloaded"`)
 	must(t, c, "SELECT 1")
 	must(t, c, "DELETE FROM orders WHERE true AND id < 0")
 }
 
 // TestKillSession ends a session in mid-result and leaves others alone.
 func TestKillSession(t *testing.T) {
-	p, _, conn := shopProxy(t)
+	h := startHolding(t, "version: 1\n")
+	p, conn := h.testProxy, twinConn(h.port)
 	other, victim := connect(t, conn), connect(t, conn)
 	rows, err := victim.Query(context.Background(), "SELECT repeat('x', 1000) FROM generate_series(1, 10000000)", pgx.QueryExecModeSimpleProtocol)
 	if err != nil || !rows.Next() {

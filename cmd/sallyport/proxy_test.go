@@ -37,11 +37,19 @@ type target struct {
 // and returns once it has said ready. It ends with the test.
 func startProxy(t testing.TB, policy string, targets ...target) *testProxy {
 	t.Helper()
-	p := &testProxy{dir: t.TempDir(), stderr: &logBuffer{ready: make(chan struct{})}, code: make(chan int, 1)}
+	p := writeProxy(t, policy, targets...)
+	p.serve(t)
+	return p
+}
+
+// writeProxy writes the config and the policy.
+func writeProxy(t testing.TB, policy string, targets ...target) *testProxy {
+	t.Helper()
+	p := &testProxy{dir: t.TempDir()}
 	var cfg strings.Builder
 	fmt.Fprintf(&cfg, "version: 1\npolicy: policy.yaml\nconsole: {listen: \"127.0.0.1:%d\"}\n", freePort(t))
 	cfg.WriteString("identities:\n")
-	for _, id := range []struct{ name, group string }{{"ana", "analyst"}, {"sam", "support"}} {
+	for _, id := range []struct{ name, group string }{{"ana", "analyst"}, {"sam", "support"}, {"dana", "dba"}, {"erik", "dba"}} {
 		secret := p.write(t, id.name+".secret", id.name+"-secret\n")
 		fmt.Fprintf(&cfg, "  - {name: %s, password: {file: %s}, groups: [%s]}\n", id.name, secret, id.group)
 	}
@@ -53,7 +61,6 @@ func startProxy(t testing.TB, policy string, targets ...target) *testProxy {
 	}
 	p.config = p.write(t, "sallyport.yaml", cfg.String())
 	p.write(t, "policy.yaml", policy)
-	p.serve(t)
 	return p
 }
 
@@ -62,15 +69,17 @@ func startProxy(t testing.TB, policy string, targets ...target) *testProxy {
 func (p *testProxy) serve(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	p.stop = cancel
+	ended := make(chan int, 1)
+	stderr := &logBuffer{ready: make(chan struct{})}
+	p.stop, p.code, p.stderr = cancel, ended, stderr
 	go func() {
-		m := &Main{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: p.stderr}
-		p.code <- m.Run(ctx, []string{"serve", "--config", p.config})
+		m := &Main{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: stderr}
+		ended <- m.Run(ctx, []string{"serve", "--config", p.config})
 	}()
 	t.Cleanup(func() {
 		cancel()
 		select {
-		case <-p.code:
+		case <-ended:
 		case <-time.After(30 * time.Second):
 			t.Error("serve did not end")
 		}
@@ -103,12 +112,41 @@ type logBuffer struct {
 	buf   bytes.Buffer
 	said  bool
 	ready chan struct{}
+	grown chan struct{} // closed and replaced at each write, once somebody waits
+}
+
+// await waits until the log, from a place in it on, says something, and
+// returns the place behind it.
+func (b *logBuffer) await(t testing.TB, from int, what string) int {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		b.mu.Lock()
+		s := b.buf.String()
+		if b.grown == nil {
+			b.grown = make(chan struct{})
+		}
+		grown := b.grown
+		b.mu.Unlock()
+		if at := strings.Index(s[from:], what); at >= 0 {
+			return from + at + len(what)
+		}
+		select {
+		case <-grown:
+		case <-deadline:
+			t.Fatalf("the log never says %q", what)
+		}
+	}
 }
 
 func (b *logBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n, err := b.buf.Write(p)
+	if b.grown != nil {
+		close(b.grown)
+		b.grown = nil
+	}
 	if !b.said && (bytes.HasPrefix(b.buf.Bytes(), []byte("ready\n")) || bytes.Contains(b.buf.Bytes(), []byte("\nready\n"))) {
 		b.said = true
 		close(b.ready)

@@ -90,6 +90,7 @@ masked. It reads sessions that are still open, too.`,
 	f := cmd.Flags()
 	f.Float64Var(&opt.Speed, "speed", 0, "play in the recorded rhythm: 1, or 10 for ten times as fast; 0 shows all at once")
 	f.BoolVar(&opt.JSON, "json", false, "one event a line")
+	f.IntVar(&opt.Rows, "rows", 10, "show at most so many rows of a result; 0 for all that are recorded")
 	f.BoolVar(&opt.Refused, "refused", false, "only what was refused or failed")
 	f.StringVar(&color, "color", "auto", "auto, always or never")
 	return cmd

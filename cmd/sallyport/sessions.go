@@ -6,12 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -25,61 +21,6 @@ func (m *Main) sessionsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "sessions", Short: "List, show, follow and end sessions"}
 	cmd.AddCommand(m.sessionsListCommand(), m.sessionsShowCommand(), m.sessionsTailCommand(), m.sessionsKillCommand())
 	return cmd
-}
-
-// remote is a running proxy's console.
-type remote struct {
-	config, server, token string
-}
-
-func (r *remote) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVarP(&r.config, "config", "c", "", "the proxy's configuration: the console and admin.token are found from it")
-	f.StringVar(&r.server, "server", "", "the console's URL, instead of --config")
-	f.StringVar(&r.token, "token", "", "the admin token, with --server")
-	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
-	cmd.MarkFlagsOneRequired("config", "server")
-	cmd.MarkFlagsMutuallyExclusive("config", "server")
-}
-
-// errDown is a console that nothing listens on.
-var errDown = errors.New("the proxy does not answer")
-
-// do sends a request. The caller closes the body.
-func (r *remote) do(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	server, token := r.server, r.token
-	if r.config != "" {
-		c, err := proxy.LoadConfig(r.config, wires())
-		if err != nil {
-			return nil, broken(err)
-		}
-		if c.Console == "" {
-			return nil, fail(errors.New("the configuration has no console"), "add console: {listen: \"127.0.0.1:7070\"}")
-		}
-		b, err := os.ReadFile(filepath.Join(c.Keys, "admin.token"))
-		if err != nil {
-			return nil, fail(fmt.Errorf("reading the admin token: %w", err), "the proxy makes it at its first start")
-		}
-		server, token = "http://"+c.Console, strings.TrimSpace(string(b))
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(server, "/")+path, nil)
-	if err != nil {
-		return nil, fail(err, "")
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fail(fmt.Errorf("%w at %s", errDown, server), "is `sallyport serve` running?")
-	}
-	if resp.StatusCode == http.StatusOK {
-		return resp.Body, nil
-	}
-	defer resp.Body.Close()
-	var e struct {
-		Error string `json:"error"`
-	}
-	_ = json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&e)
-	return nil, fail(fmt.Errorf("the proxy says: %s (%s)", e.Error, resp.Status), "")
 }
 
 func (m *Main) sessionsListCommand() *cobra.Command {
@@ -126,7 +67,7 @@ func (r *remote) list(ctx context.Context, liveOnly bool) ([]replay.Summary, err
 	if liveOnly {
 		path = "/api/v1/sessions"
 	}
-	body, err := r.do(ctx, http.MethodGet, path)
+	body, err := r.do(ctx, http.MethodGet, path, nil)
 	if errors.Is(err, errDown) && r.config != "" && !liveOnly {
 		c, lerr := proxy.LoadConfig(r.config, wires())
 		if lerr != nil {
@@ -151,7 +92,7 @@ func (m *Main) sessionsShowCommand() *cobra.Command {
 		Short: "Show a session's summary (replay show plays it)",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := r.do(cmd.Context(), http.MethodGet, "/api/v1/sessions/"+url.PathEscape(args[0]))
+			body, err := r.do(cmd.Context(), http.MethodGet, "/api/v1/sessions/"+url.PathEscape(args[0]), nil)
 			if err != nil {
 				return err
 			}
@@ -182,7 +123,7 @@ func (m *Main) sessionsTailCommand() *cobra.Command {
 		Short: "Follow a session's events as they are recorded, one JSON object a line",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := r.do(cmd.Context(), http.MethodGet, "/api/v1/sessions/"+url.PathEscape(args[0])+"/events?follow=true")
+			body, err := r.do(cmd.Context(), http.MethodGet, "/api/v1/sessions/"+url.PathEscape(args[0])+"/events?follow=true", nil)
 			if err != nil {
 				return err
 			}
@@ -212,7 +153,7 @@ func (m *Main) sessionsKillCommand() *cobra.Command {
 		Short: "End a session at once, in mid-result too",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := r.do(cmd.Context(), http.MethodPost, "/api/v1/sessions/"+url.PathEscape(args[0])+"/kill")
+			body, err := r.do(cmd.Context(), http.MethodPost, "/api/v1/sessions/"+url.PathEscape(args[0])+"/kill", nil)
 			if err != nil {
 				return err
 			}

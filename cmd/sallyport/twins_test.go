@@ -18,20 +18,10 @@ func startTwins(t *testing.T) *twins {
 
 func startTwinsUnder(t *testing.T, policy string) *twins {
 	t.Helper()
-	dir := filepath.Join("..", "..", "testdata", "noninterference")
 	var targets []target
 	var conns []string
 	for _, side := range []string{"a", "b"} {
-		s := startPostgreSQL(t, throwaway.Options{
-			Settings: map[string]string{
-				"autovacuum":                      "off", // what it does depends on timing
-				"jit":                             "off",
-				"max_parallel_workers_per_gather": "0", // rows' order would depend on timing
-			},
-		},
-			readFile(t, filepath.Join(dir, "schema.sql")),
-			readFile(t, filepath.Join(dir, "common.sql")),
-			readFile(t, filepath.Join(dir, side+".sql")))
+		s := startTwin(t, side)
 		port := freePort(t)
 		targets = append(targets, target{
 			name: "twin-" + side, port: port, password: "backend-secret",
@@ -41,4 +31,20 @@ func startTwinsUnder(t *testing.T, policy string) *twins {
 	}
 	startProxy(t, policy, targets...)
 	return &twins{a: conns[0], b: conns[1]}
+}
+
+// startTwin starts one of the two servers.
+func startTwin(t *testing.T, side string) *throwaway.Server {
+	t.Helper()
+	dir := filepath.Join("..", "..", "testdata", "noninterference")
+	return startPostgreSQL(t, throwaway.Options{
+		Settings: map[string]string{
+			"autovacuum":                      "off", // what it does depends on timing
+			"jit":                             "off",
+			"max_parallel_workers_per_gather": "0", // rows' order would depend on timing
+		},
+	},
+		readFile(t, filepath.Join(dir, "schema.sql")),
+		readFile(t, filepath.Join(dir, "common.sql")),
+		readFile(t, filepath.Join(dir, side+".sql")))
 }

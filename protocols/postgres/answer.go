@@ -235,7 +235,7 @@ func (s *session) failed(body []byte) error {
 		if e.own.synced {
 			return nil // its ReadyForQuery follows
 		}
-		s.out = appendError(s.out, &wireError{severity: "ERROR", code: r.code, message: "the proxy could not look up names: " + condition(r.code)})
+		s.out = appendError(s.out, &wireError{severity: "ERROR", code: r.code, message: "the proxy could not " + e.own.what + ": " + condition(r.code)})
 	case s.scrubbing():
 		s.out = scrub(s.out, body, 'E')
 		sent = condition(r.code)

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -136,7 +136,9 @@ func (s *session) settle(all bool) (ok bool, err error) {
 }
 
 // admit asks the engine, with a fresher schema once where a name was unknown.
-func (s *session) admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
+func (s *session) admit(ctx context.Context, u protocols.Unit, params []bound) ([]protocols.Ticket, error) {
+	u.Fresh = func(ctx context.Context) (*catalog.View, error) { return s.currentView(ctx, s.status.Load() != 'E') }
+	u.Plan = func(ctx context.Context, text string) (facts.Plan, error) { return s.plan(text, params) }
 	for fresh := false; ; fresh = true {
 		view, err := s.currentView(ctx, fresh)
 		if err != nil {
@@ -154,37 +156,6 @@ func (s *session) admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 	}
 }
 
-// watchHold tells the client of a hold and, while it waits, looks out for the
-// client's going away, which ends the wait.
-func (s *session) watchHold(ctx context.Context, u *protocols.Unit) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var watching chan struct{}
-	u.OnHold = func(h protocols.Held) {
-		s.outMu.Lock()
-		s.out = appendNotice(s.out, &wireError{severity: "NOTICE", code: "00000", message: "held for approval: " + h.ID, detail: h.Reason, hint: h.Page})
-		_ = s.flush()
-		s.outMu.Unlock()
-		watching = make(chan struct{})
-		go func() {
-			defer close(watching)
-			// Nobody else reads the client while Admit waits.
-			if err := s.cr.fill(s.cr.buffered() + 1); err != nil {
-				cancel()
-			}
-		}()
-	}
-	return ctx, func() {
-		if watching != nil {
-			_ = s.client.SetReadDeadline(time.Unix(1, 0))
-			<-watching
-			if ctx.Err() == nil {
-				_ = s.client.SetReadDeadline(time.Time{})
-			}
-		}
-		cancel()
-	}
-}
-
 // query is a simple query: all its statements are decided before any is
 // forwarded.
 func (s *session) query(ctx context.Context, body []byte) error {
@@ -196,7 +167,7 @@ func (s *session) query(ctx context.Context, body []byte) error {
 	if _, err := s.settle(true); err != nil {
 		return err
 	}
-	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Query, Text: text})
+	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Query, Text: text}, nil)
 	if err != nil {
 		return s.refuseQuery(err, text)
 	}
@@ -285,7 +256,7 @@ func (s *session) call(ctx context.Context, body []byte) error {
 	if _, err := s.settle(true); err != nil {
 		return err
 	}
-	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.FunctionCall, Function: oid})
+	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.FunctionCall, Function: oid}, nil)
 	if err != nil {
 		return s.refuseQuery(err, "")
 	}

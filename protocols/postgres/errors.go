@@ -42,6 +42,8 @@ var codes = map[protocols.DenialKind]string{
 	protocols.DenyInternal:    "XX000",
 	protocols.DenySchema:      "40001",
 	protocols.DenyUnsupported: "0A000",
+	protocols.DenyBudget:      "53400",
+	protocols.DenyCancelled:   "57014",
 }
 
 // toWire turns what admission answered into PostgreSQL's form. text is the

@@ -26,7 +26,7 @@ func (s *session) parse(ctx context.Context, body []byte) error {
 	if err := reservedName(name); err != nil {
 		return s.refuseExtended(err, text)
 	}
-	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Prepare, Text: text})
+	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Prepare, Text: text}, nil)
 	if err != nil {
 		return s.refuseExtended(err, text)
 	}
@@ -237,7 +237,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		}
 		return wire(s.up.Send(p.ticket, message('E', body)))
 	}
-	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Execute, Text: p.stmt.text, Params: decodeParams(p.params)})
+	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Execute, Text: p.stmt.text, Params: decodeParams(p.params)}, p.params)
 	if err != nil {
 		return s.refuseExtended(err, p.stmt.text)
 	}

@@ -18,6 +18,7 @@ type querier interface {
 
 // ownQuery is a query of ours on the session's own connection.
 type ownQuery struct {
+	what   string // it is for, in an error that the client is told
 	each   func(cols [][]byte) error
 	synced bool // a Sync follows it, of ours too
 	closed int  // CloseCompletes
@@ -64,11 +65,30 @@ type sessionQuerier struct{ s *session }
 func (s *session) ownQuerier() querier { return sessionQuerier{s} }
 
 func (q sessionQuerier) query(ctx context.Context, sql string, each func(cols [][]byte) error) error {
-	s := q.s
-	o := &ownQuery{each: each, synced: !s.unsynced}
+	return q.s.own(&ownQuery{what: "look up names", each: each}, sql, nil)
+}
+
+// own runs a query of ours with parameters as a client has bound them.
+func (s *session) own(o *ownQuery, sql string, params []bound) error {
+	o.synced = !s.unsynced
 	name := appendString(nil, reserved+"_own")
-	parse := append(appendString(append([]byte{}, name...), sql), 0, 0)
-	bind := append(append(append([]byte{}, name...), name...), 0, 0, 0, 0, 0, 0)
+	parse := appendString(append([]byte{}, name...), sql)
+	parse = binary.BigEndian.AppendUint16(parse, uint16(len(params)))
+	bind := append(append([]byte{}, name...), name...)
+	bind = binary.BigEndian.AppendUint16(bind, uint16(len(params)))
+	for _, p := range params {
+		parse = binary.BigEndian.AppendUint32(parse, p.typ)
+		bind = binary.BigEndian.AppendUint16(bind, uint16(p.format))
+	}
+	bind = binary.BigEndian.AppendUint16(bind, uint16(len(params)))
+	for _, p := range params {
+		if p.null {
+			bind = binary.BigEndian.AppendUint32(bind, 0xffffffff)
+			continue
+		}
+		bind = append(binary.BigEndian.AppendUint32(bind, uint32(len(p.value))), p.value...)
+	}
+	bind = append(bind, 0, 0)
 	execute := binary.BigEndian.AppendUint32(append([]byte{}, name...), 0)
 	end := message('H')
 	if o.synced {
@@ -77,7 +97,8 @@ func (q sessionQuerier) query(ctx context.Context, sql string, each func(cols []
 	if !s.q.push(&expect{kind: expectOwn, own: o}) {
 		return errors.New("the pipeline has failed")
 	}
-	for _, m := range [][]byte{message('P', parse), message('B', bind), message('E', execute),
+	// Closed before, too: one that failed has left its statement.
+	for _, m := range [][]byte{message('C', []byte{'P'}, name), message('C', []byte{'S'}, name), message('P', parse), message('B', bind), message('E', execute),
 		message('C', []byte{'P'}, name), message('C', []byte{'S'}, name), end} {
 		if err := s.up.Control(protocols.ControlOwn, m); err != nil {
 			return err
@@ -97,7 +118,7 @@ func (s *session) ownAnswer(e *expect, typ byte, body []byte) error {
 	switch typ {
 	case '3':
 		e.own.closed++
-		if e.own.closed == 2 && !e.own.synced {
+		if e.own.closed == 4 && !e.own.synced {
 			s.q.pop()
 		}
 	case '1', '2', 'C', 'n', 'T', 'I':

@@ -101,7 +101,7 @@ func (c *client) welcome(s *session, l *upstreamLogin) error {
 	key := make([]byte, 4+n)
 	rand.Read(key) // never fails
 	s.cancel = s.cancelUpstream(l)
-	s.forget = c.host.Canceller().Register(string(key), s.cancel)
+	s.forget = c.host.Canceller().Register(string(key), s.cancelRequest)
 	b = append(b, message('K', key)...)
 	b = append(b, message('Z', []byte{'I'})...)
 	if _, err := c.conn.Write(b); err != nil {

@@ -58,8 +58,10 @@ type session struct {
 	spoil     bool
 	cancelled chan struct{} // closed when the cancel request has been sent
 	cancel    func()        // asks the upstream to cancel
-	executed  int           // statements ended since the last ReadyForQuery
-	whole     int           // where the last whole message in out ends
+	// waiting, while a statement is held, ends the wait.
+	waiting  atomic.Pointer[context.CancelFunc]
+	executed int // statements ended since the last ReadyForQuery
+	whole    int // where the last whole message in out ends
 
 	// scrub says that a statement of the open transaction touched a classed
 	// table: what the transaction still reports may speak of its values.

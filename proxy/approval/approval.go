@@ -19,8 +19,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
 // State of a hold.
@@ -55,19 +58,30 @@ type Request struct {
 	Params   []string `json:"params,omitempty"`
 	Rules    []string `json:"rules"`
 	Reason   string   `json:"reason,omitempty"`
-	Rows     int64    `json:"rows,omitempty"` // the planner's, rounded
-	// Approvers are the groups of which an approver must be in one; empty is
-	// anybody who may approve at all.
-	Approvers []string `json:"approvers,omitempty"`
-	Count     int      `json:"count"` // how many must say yes
-	// Within is how long the hold waits.
-	Within  time.Duration `json:"within"`
-	Binding Binding       `json:"-"`
+	// Plan is what the planner expects, where it was asked.
+	Plan *facts.Plan `json:"plan,omitempty"`
+	// Needs must all be met; the shortest time of theirs is the hold's.
+	Needs   []facts.Need `json:"needs"`
+	Binding Binding      `json:"-"`
+}
+
+// within is how long the hold waits.
+func (r *Request) within() time.Duration {
+	least := time.Duration(0)
+	for _, n := range r.Needs {
+		if least == 0 || n.Within < least {
+			least = n.Within
+		}
+	}
+	return orDefault(least, 10*time.Minute)
 }
 
 // Binding is what a grant is good for, and nothing else.
 type Binding struct {
-	Identity, Target, Database, Role, SearchPath, Text, Params, Facts string
+	Identity, Target, Database, Role, SearchPath, Text, Params string
+	// Facts stands for what the statement was understood as, Needs for what
+	// the policy asked: a grant under other terms is no grant.
+	Facts, Needs string
 }
 
 // Hash identifies the binding.
@@ -84,9 +98,17 @@ func (b Binding) Hash() string {
 // one approver whatever name is given with it.
 type Approver struct {
 	ID     string
-	Name   string // as recorded
+	Name   string // whose yes it is: nobody grants their own
+	Via    string // how it came, where not by the name's own login
 	Groups []string
 	Admin  bool // may answer whatever groups the rule names
+}
+
+func (a Approver) String() string {
+	if a.Via == "" {
+		return a.Name
+	}
+	return a.Name + " via " + a.Via
 }
 
 // Hold is a request with its state.
@@ -135,14 +157,14 @@ const poll = 250 * time.Millisecond
 // Open records a hold. The caller then waits for it with Wait.
 func (b *Book) Open(ctx context.Context, r Request) (Hold, error) {
 	now := b.now()
-	h := Hold{ID: newID(), State: Waiting, Created: now, Expires: now.Add(r.Within), Request: r}
+	h := Hold{ID: newID(), State: Waiting, Created: now, Expires: now.Add(r.within()), Request: r}
 	detail, err := json.Marshal(r)
 	if err != nil {
 		return Hold{}, err
 	}
-	_, err = b.db.ExecContext(ctx, `INSERT INTO holds (id, binding, identity, session, target, database, detail, state, need, created, expires)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		h.ID, r.Binding.Hash(), r.Identity, r.Session, r.Target, r.Database, detail, Waiting, max(1, r.Count), h.Created.UnixMicro(), h.Expires.UnixMicro())
+	_, err = b.db.ExecContext(ctx, `INSERT INTO holds (id, binding, identity, session, target, database, detail, state, created, expires)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		h.ID, r.Binding.Hash(), r.Identity, r.Session, r.Target, r.Database, detail, Waiting, h.Created.UnixMicro(), h.Expires.UnixMicro())
 	if err != nil {
 		return Hold{}, fmt.Errorf("recording a hold: %w", err)
 	}
@@ -298,15 +320,28 @@ func mayAnswer(h Hold, by Approver) error {
 	if by.Name == h.Identity {
 		return ErrOwn
 	}
-	if by.Admin || len(h.Approvers) == 0 {
-		return nil
-	}
-	for _, g := range by.Groups {
-		if slices.Contains(h.Approvers, g) {
+	var groups []string
+	for _, n := range h.Needs {
+		if counts(by, n) {
 			return nil
 		}
+		groups = append(groups, n.Groups...)
 	}
-	return fmt.Errorf("%w: %v", ErrNotApprover, h.Approvers)
+	if len(groups) == 0 {
+		return fmt.Errorf("%w: it names no groups, so an administrator must answer", ErrNotApprover)
+	}
+	return fmt.Errorf("%w: it names %s", ErrNotApprover, strings.Join(groups, ", "))
+}
+
+// Sees says whether an approver may look at a hold: it is its own, or one
+// that it may answer.
+func (a Approver) Sees(h *Hold) bool {
+	return a.Name == h.Identity || mayAnswer(*h, a) == nil
+}
+
+// counts says whether an approver's yes counts for a need.
+func counts(by Approver, n facts.Need) bool {
+	return by.Admin || slices.ContainsFunc(by.Groups, func(g string) bool { return slices.Contains(n.Groups, g) })
 }
 
 // newID returns an identifier that cannot be guessed and can be typed.

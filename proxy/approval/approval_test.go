@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/proxy/store"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
 var (
@@ -15,7 +16,7 @@ var (
 	eve  = Approver{ID: "eve", Name: "eve", Groups: []string{"dba"}}
 	mal  = Approver{ID: "mal", Name: "mal", Groups: []string{"interns"}}
 	ana  = Approver{ID: "ana", Name: "ana", Groups: []string{"dba"}}
-	root = Approver{ID: "admin token", Name: "dana via admin token", Admin: true}
+	root = Approver{ID: "admin token", Name: "erin", Via: "admin token", Admin: true}
 )
 
 // clock is a settable time, safe for concurrent use.
@@ -55,7 +56,7 @@ func books(t *testing.T, n int) ([]*Book, *clock) {
 func request(count int) Request {
 	return Request{
 		Session: "s1", Identity: "ana", Target: "app", Database: "shop", Text: "SELECT * FROM orders",
-		Rules: []string{"bulk-read"}, Approvers: []string{"dba"}, Count: count, Within: 10 * time.Minute,
+		Rules: []string{"bulk-read"}, Needs: []facts.Need{{Rule: "bulk-read", Groups: []string{"dba"}, Count: count, Within: 10 * time.Minute}},
 		Binding: Binding{Identity: "ana", Target: "app", Database: "shop", Text: "SELECT * FROM orders"},
 	}
 }
@@ -125,6 +126,7 @@ func TestBinding(t *testing.T) {
 		"text":        func(b *Binding) { b.Text += " " },
 		"parameters":  func(b *Binding) { b.Params = "1" },
 		"facts":       func(b *Binding) { b.Facts = "x" },
+		"needs":       func(b *Binding) { b.Needs = "x" },
 		"shifted":     func(b *Binding) { b.Role, b.SearchPath = "\",\"", "" },
 	} {
 		other := r.Binding
@@ -157,6 +159,11 @@ func TestWhoMayAnswer(t *testing.T) {
 	if _, err := b.Approve(ctx, h.ID, dana, Terms{}, ""); !errors.Is(err, ErrTwice) {
 		t.Errorf("twice: %v", err)
 	}
+	again := root
+	again.Name = "dana"
+	if _, err := b.Approve(ctx, h.ID, again, Terms{}, ""); !errors.Is(err, ErrTwice) {
+		t.Errorf("the same person by another way: %v", err)
+	}
 	if got, err := b.Approve(ctx, h.ID, root, Terms{}, ""); err != nil || got.State != Granted {
 		t.Errorf("the second of two: %v, %v", got.State, err)
 	}
@@ -181,6 +188,36 @@ func TestWhoMayAnswer(t *testing.T) {
 	}
 }
 
+// TestNeeds: every rule's need must be met by approvers of its own groups; one
+// approver may count for several.
+func TestNeeds(t *testing.T) {
+	bs, _ := books(t, 1)
+	b, ctx := bs[0], context.Background()
+	r := request(1)
+	r.Needs = append(r.Needs, facts.Need{Rule: "exports", Groups: []string{"security", "interns"}, Count: 1, Within: time.Minute})
+	h := open(t, b, r)
+	if got := h.Expires.Sub(h.Created); got != time.Minute {
+		t.Errorf("it waits for %s, want the shortest time", got)
+	}
+	if got, err := b.Approve(ctx, h.ID, dana, Terms{}, ""); err != nil || got.State != Waiting {
+		t.Errorf("one need of two: %v, %v", got.State, err)
+	}
+	if got, err := b.Approve(ctx, h.ID, eve, Terms{}, ""); err != nil || got.State != Waiting {
+		t.Errorf("the same need again: %v, %v", got.State, err)
+	}
+	if got, err := b.Approve(ctx, h.ID, mal, Terms{}, ""); err != nil || got.State != Granted {
+		t.Errorf("both needs: %v, %v", got.State, err)
+	}
+	r.Needs = []facts.Need{{Rule: "default", Count: 1, Within: time.Minute}}
+	h = open(t, b, r)
+	if _, err := b.Approve(ctx, h.ID, dana, Terms{}, ""); !errors.Is(err, ErrNotApprover) {
+		t.Errorf("a need without groups, by an identity: %v", err)
+	}
+	if got, err := b.Approve(ctx, h.ID, root, Terms{}, ""); err != nil || got.State != Granted {
+		t.Errorf("a need without groups, by the administrator: %v, %v", got.State, err)
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	bs, _ := books(t, 4)
 	ctx := context.Background()
@@ -190,7 +227,7 @@ func TestManyAtOnce(t *testing.T) {
 	counts := map[string]int{}
 	for i := range 24 {
 		wg.Go(func() {
-			by := Approver{ID: string(rune('a' + i%6)), Name: "approver", Groups: []string{"dba"}}
+			by := Approver{ID: string(rune('a' + i%6)), Name: string(rune('a' + i%6)), Groups: []string{"dba"}}
 			_, err := bs[i%4].Approve(ctx, h.ID, by, Terms{}, "")
 			mu.Lock()
 			defer mu.Unlock()

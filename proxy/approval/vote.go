@@ -3,8 +3,10 @@ package approval
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -23,7 +25,7 @@ func (b *Book) vote(ctx context.Context, id string, by Approver, yes bool, terms
 		return Hold{}, fmt.Errorf("answering a hold: %w", err)
 	}
 	defer tx.Rollback()
-	if err := b.voteIn(ctx, tx, id, by, yes, terms, reason); err != nil {
+	if err := b.voteIn(ctx, tx, &h, by, yes, terms, reason); err != nil {
 		return Hold{}, err
 	}
 	if err := tx.Commit(); err != nil {
@@ -33,13 +35,12 @@ func (b *Book) vote(ctx context.Context, id string, by Approver, yes bool, terms
 	return b.Get(ctx, id)
 }
 
-func (b *Book) voteIn(ctx context.Context, tx *sql.Tx, id string, by Approver, yes bool, terms Terms, reason string) error {
-	now := b.now()
+func (b *Book) voteIn(ctx context.Context, tx *sql.Tx, h *Hold, by Approver, yes bool, terms Terms, reason string) error {
+	now, id := b.now(), h.ID
 	var state State
 	var binding string
-	var need int
 	var expires int64
-	err := tx.QueryRowContext(ctx, "SELECT state, binding, need, expires FROM holds WHERE id = ?", id).Scan(&state, &binding, &need, &expires)
+	err := tx.QueryRowContext(ctx, "SELECT state, binding, expires FROM holds WHERE id = ?", id).Scan(&state, &binding, &expires)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrUnknown
 	}
@@ -53,30 +54,62 @@ func (b *Book) voteIn(ctx context.Context, tx *sql.Tx, id string, by Approver, y
 		return fmt.Errorf("%w: its time was over at %s", ErrEnded, time.UnixMicro(expires).UTC().Format(time.RFC3339))
 	}
 	var votes int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM votes WHERE hold = ? AND approver = ?", id, by.ID).Scan(&votes); err != nil {
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM votes WHERE hold = ? AND (approver = ? OR as_whom ->> 'Name' = ?)", id, by.ID, by.Name).Scan(&votes); err != nil {
 		return fmt.Errorf("answering a hold: %w", err)
 	}
 	if votes > 0 {
 		return ErrTwice
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO votes (hold, approver, name, yes, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
-		id, by.ID, by.Name, yes, reason, now.UnixMicro()); err != nil {
+	as, err := json.Marshal(by)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO votes (hold, approver, name, yes, reason, at, as_whom) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		id, by.ID, by.String(), yes, reason, now.UnixMicro(), as); err != nil {
 		return fmt.Errorf("answering a hold: %w", err)
 	}
 	if !yes {
-		return endIn(ctx, tx, id, Denied, by.Name+": "+reason, now)
+		return endIn(ctx, tx, id, Denied, strings.TrimSuffix(by.String()+": "+reason, ": "), now)
 	}
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM votes WHERE hold = ? AND yes", id).Scan(&votes); err != nil {
-		return fmt.Errorf("answering a hold: %w", err)
-	}
-	if votes < need {
-		return nil
+	if met, err := needsMet(ctx, tx, h); err != nil || !met {
+		return err
 	}
 	if _, err := tx.ExecContext(ctx, "INSERT INTO grants (id, hold, binding, uses, created, expires) VALUES (?, ?, ?, ?, ?, ?)",
 		newID(), id, binding, max(1, terms.Uses), now.UnixMicro(), now.Add(orDefault(terms.For, time.Hour)).UnixMicro()); err != nil {
 		return fmt.Errorf("granting: %w", err)
 	}
 	return endIn(ctx, tx, id, Granted, "", now)
+}
+
+// needsMet says whether enough approvers have said yes for every need.
+func needsMet(ctx context.Context, tx *sql.Tx, h *Hold) (bool, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT as_whom FROM votes WHERE hold = ? AND yes", h.ID)
+	if err != nil {
+		return false, fmt.Errorf("counting answers: %w", err)
+	}
+	defer rows.Close()
+	got := make([]int, len(h.Needs))
+	for rows.Next() {
+		var as []byte
+		var by Approver
+		if err := errors.Join(rows.Scan(&as), json.Unmarshal(as, &by)); err != nil {
+			return false, fmt.Errorf("counting answers: %w", err)
+		}
+		for i, n := range h.Needs {
+			if counts(by, n) {
+				got[i]++
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return false, fmt.Errorf("counting answers: %w", err)
+	}
+	for i, n := range h.Needs {
+		if got[i] < max(1, n.Count) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {

@@ -1,7 +1,8 @@
-// Package console is the API over HTTP: sessions, health and metrics. It knows
-// the engine by a small interface and transcripts by their reader. It listens
-// on loopback, takes the admin token as a bearer token and sets no cookies, so
-// that no page in a browser can use it.
+// Package console is the API over HTTP: sessions, approvals, health and
+// metrics, and the pages on which people answer holds. It knows the engine by
+// small interfaces and transcripts by their reader. It listens on loopback and
+// sets no cookies: the API takes the admin token as a bearer token, the pages
+// an identity's name and password by the browser's own dialog.
 package console
 
 import (
@@ -43,6 +44,7 @@ type Status struct {
 // Options make a Handler.
 type Options struct {
 	Engine      Engine
+	Approvals   Approvals
 	Transcripts string // the folder
 	Token       string
 	Metrics     http.Handler
@@ -60,6 +62,13 @@ func Handler(o Options) http.Handler {
 	mux.Handle("GET /api/v1/sessions/{id}", c.admin(c.session))
 	mux.Handle("GET /api/v1/sessions/{id}/events", c.admin(c.events))
 	mux.Handle("POST /api/v1/sessions/{id}/kill", c.admin(c.kill))
+	mux.Handle("GET /api/v1/approvals", c.approver(c.holds))
+	mux.Handle("GET /api/v1/approvals/{id}", c.approver(c.hold))
+	mux.Handle("POST /api/v1/approvals/{id}/approve", c.approver(c.answer(true)))
+	mux.Handle("POST /api/v1/approvals/{id}/deny", c.approver(c.answer(false)))
+	mux.Handle("GET /approvals", c.page(c.holdsPage))
+	mux.Handle("GET /approvals/{id}", c.page(c.holdPage))
+	mux.Handle("POST /approvals/{id}", c.page(c.answerPage))
 	return localHost(mux)
 }
 

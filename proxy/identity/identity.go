@@ -5,6 +5,7 @@ package identity
 
 import (
 	"crypto/hmac"
+	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -108,6 +109,33 @@ func (b *Book) Check(l protocols.Login) (facts.Identity, bool) {
 	id := e.identity
 	id.Address = l.Address
 	return id, true
+}
+
+// Groups are those of an identity, nil for an unknown one.
+func (b *Book) Groups(name string) []string {
+	if e := b.byName[name]; e != nil {
+		return e.identity.Groups
+	}
+	return nil
+}
+
+// Knows says whether secret is the name's password or token. It takes as long
+// for an unknown name.
+func (b *Book) Knows(name, secret string) bool {
+	e := b.byName[name]
+	if e != nil && e.isToken {
+		got := sha256.Sum256([]byte(secret))
+		return subtle.ConstantTimeCompare(got[:], e.token[:]) == 1
+	}
+	v := b.Verifier(name)
+	salted, err := pbkdf2.Key(sha256.New, secret, v.Salt, v.Iterations, sha256.Size)
+	if err != nil {
+		return false
+	}
+	m := hmac.New(sha256.New, salted) // RFC 5802 §3
+	m.Write([]byte("Client Key"))
+	stored := sha256.Sum256(m.Sum(nil))
+	return subtle.ConstantTimeCompare(stored[:], v.StoredKey) == 1 && e != nil
 }
 
 // Has says whether the name is still known, for sessions that outlive a

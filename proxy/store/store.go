@@ -64,7 +64,6 @@ var migrations = []string{
 		database   TEXT NOT NULL,
 		detail     TEXT NOT NULL, -- JSON of approval.Request
 		state      TEXT NOT NULL,
-		need       INTEGER NOT NULL,
 		created    INTEGER NOT NULL, -- microseconds since 1970
 		expires    INTEGER NOT NULL,
 		ended      INTEGER,
@@ -78,6 +77,7 @@ var migrations = []string{
 		yes      INTEGER NOT NULL,
 		reason   TEXT NOT NULL,
 		at       INTEGER NOT NULL,
+		as_whom  TEXT NOT NULL, -- JSON of approval.Approver
 		PRIMARY KEY (hold, approver)
 	);
 	CREATE TABLE grants (

@@ -63,7 +63,7 @@ type Conn struct {
 	options *Options
 	gate    Gate
 	raw     net.Conn
-	conn    net.Conn // raw, or TLS over it
+	conn    net.Conn   // raw, or TLS over it
 	mu      sync.Mutex // of w
 	w       *bufio.Writer
 	state   *tls.ConnectionState

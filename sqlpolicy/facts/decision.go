@@ -1,5 +1,7 @@
 package facts
 
+import "time"
+
 // Verdict is ordered: the strictest of several wins. The zero value is
 // Unset, which counts as Deny wherever it reaches a gate.
 type Verdict uint8
@@ -47,6 +49,8 @@ type Decision struct {
 	Rules   []RuleHit `json:"rules,omitempty"` // every rule that matched
 	// Refusals say why lineage or scope refused, whatever the rules said.
 	Refusals []Refusal `json:"refusals,omitempty"`
+	// Needs are who must say yes before a held statement passes: all of them.
+	Needs []Need `json:"needs,omitempty"`
 	// Masks has one entry a result column that must not leave as it is, in
 	// order of Output.
 	Masks []ColumnMask `json:"masks,omitempty"`
@@ -59,6 +63,12 @@ type Decision struct {
 	// and by parameter number) that the record must hide.
 	SecretConstants []int `json:"secret_constants,omitempty"`
 	SecretParams    []int `json:"secret_params,omitempty"`
+	// Budgets are those that the result is charged to, by their index in the
+	// policy.
+	Budgets []int `json:"budgets,omitempty"`
+	// PlanWanted says that a rule asked for the planner's estimate, which was
+	// not given, and that it could make the verdict another.
+	PlanWanted bool `json:"-"`
 	// Record is how many rows of each result the transcript keeps: -1 all.
 	Record int `json:"record"`
 }
@@ -72,6 +82,24 @@ type RuleHit struct {
 	// Failed holds the error of a condition that could not be evaluated and
 	// therefore counted as a match.
 	Failed string `json:"failed,omitempty"`
+}
+
+// Need is what one rule asks of people before a held statement passes.
+type Need struct {
+	Rule string `json:"rule"` // or what else held it: default, unprovable, budget …
+	// Groups of which an approver must be in one; empty leaves it to the
+	// administrator.
+	Groups []string `json:"groups,omitempty"`
+	Count  int      `json:"count"` // of approvers, at least 1
+	// Within is how long the statement waits for them.
+	Within time.Duration `json:"within"`
+}
+
+// Spent is how much of a budget is used.
+type Spent struct {
+	Rows   int64 `json:"rows"`
+	Bytes  int64 `json:"bytes"`
+	Tokens int64 `json:"tokens,omitempty"`
 }
 
 // Refusal is a use that the classes forbid. At is a byte offset, -1 where

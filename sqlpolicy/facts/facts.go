@@ -222,6 +222,11 @@ type Facts struct {
 	// Unparsed is set where the policy may still let pass a text that the
 	// parser did not understand: it holds the parser's message.
 	Unparsed string `json:"unparsed,omitempty"`
+	// Plannable says that the planner can be asked about the statement without
+	// running any user's code: about PlanText, or its own text where that is
+	// empty.
+	Plannable bool   `json:"plannable,omitempty"`
+	PlanText  string `json:"plan_text,omitempty"`
 	// Explains marks a client's own EXPLAIN of the effects.
 	Explains bool `json:"explains,omitempty"`
 }

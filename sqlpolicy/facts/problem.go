@@ -12,6 +12,8 @@ type Problem struct {
 	Hint      string `json:"hint,omitempty"`
 	At        int    `json:"at"` // byte offset in the text, -1 where unknown
 	Undefined bool   `json:"undefined,omitempty"`
+	// Unparsed says that the parser did not understand the text.
+	Unparsed bool `json:"unparsed,omitempty"`
 }
 
 func (p *Problem) Error() string { return fmt.Sprintf("%s (%s)", p.Message, p.Code) }

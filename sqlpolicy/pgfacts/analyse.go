@@ -23,7 +23,7 @@ func Analyse(view *catalog.View, text string, lim Limits) ([]catalog.Statement, 
 		return nil, syntaxProblem(err, text)
 	}
 	v := *view
-	b := &batch{view: &v}
+	b := &batch{view: &v, version: tree.Version}
 	out := make([]catalog.Statement, 0, len(tree.Stmts))
 	for i, raw := range tree.Stmts {
 		from := int(raw.StmtLocation)
@@ -66,7 +66,8 @@ func Call(view *catalog.View, oid uint32) (*facts.Facts, error) {
 
 // batch is a text's statements over one evolving view.
 type batch struct {
-	view *catalog.View
+	view    *catalog.View
+	version int32 // of the parser's tree
 	// blind is set once a statement changed the schema in a way that is not
 	// simulated.
 	blind bool
@@ -108,6 +109,8 @@ func (b *batch) statement(n *pg_query.Node, text string, from int) (*catalog.Sta
 			return nil, &facts.Problem{Code: "0A000", At: s.at, Message: "set_config needs the setting's name and value as literals through the proxy"}
 		}
 	}
+	o.nameObjects(n)
+	o.plannable(n, b.version)
 	// Places are relative to the statement's own text.
 	for i := range a.f.Uses {
 		if a.f.Uses[i].At >= 0 {

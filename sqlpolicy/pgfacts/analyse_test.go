@@ -68,7 +68,7 @@ func TestEffects(t *testing.T) {
 		{"EXPLAIN DELETE FROM orders", "read table:orders"},
 		{"EXPLAIN ANALYZE DELETE FROM orders", "delete table:orders"},
 		{"EXPLAIN (ANALYZE false) DELETE FROM orders", "read table:orders"},
-		{"GRANT SELECT ON orders TO PUBLIC", "privilege"},
+		{"GRANT SELECT ON orders TO PUBLIC", "privilege table:orders"},
 		{"SET search_path = crm", "session"},
 		{"BEGIN", "transaction"}, {"ROLLBACK TO s", "transaction"},
 		{"VACUUM orders", "admin table:orders"},

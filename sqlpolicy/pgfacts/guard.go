@@ -115,7 +115,7 @@ func syntaxProblem(err error, text string) *facts.Problem {
 		// The parser's tree could not be decoded: deeper than Go's protobuf reads.
 		return &facts.Problem{Code: "54001", At: -1, Message: "statement is nested too deeply"}
 	}
-	p.Message = pe.Message
+	p.Message, p.Unparsed = pe.Message, true
 	if strings.HasPrefix(pe.Message, "memory exhausted") {
 		p.Code = "54001"
 	}
