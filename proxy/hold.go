@@ -245,6 +245,9 @@ func (s *session) noHold(err error) *protocols.Denial {
 	switch {
 	case errors.As(err, &d):
 		return d
+	case errors.Is(err, approval.ErrTooMany):
+		return &protocols.Denial{Kind: protocols.DenyLimit, Message: "the statement must be held for approval, and " + err.Error(), At: -1,
+			Hint: "Wait until some of them are answered, or cancel them."}
 	case errors.Is(err, context.Canceled):
 		return &protocols.Denial{Kind: protocols.DenyCancelled, Message: "canceling statement due to user request", Detail: "It was held for approval.", At: -1}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -212,22 +213,8 @@ func TestFullDisk(t *testing.T) {
 		upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address())})
 	p.stop()
 	p.code <- <-p.code
-	cmd := child("serve", "--config", p.config)
-	// A file of the child's may not grow beyond this: writes fail as on a full disk.
-	cmd.Args = append([]string{"sh", "-c", "ulimit -f 128; trap '' XFSZ; exec \"$0\" \"$@\"", cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = "/bin/sh"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log := &logBuffer{ready: make(chan struct{})}
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, log := limitedChild(t, 128, "serve", "--config", p.config)
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	select {
-	case <-log.ready:
-	case <-time.After(time.Minute):
-		t.Fatalf("not ready: %s", log.tail(4000))
-	}
 	c := connect(t, twinConn(port))
 	var err error
 	ran := 0
@@ -254,4 +241,26 @@ func TestFullDisk(t *testing.T) {
 	if !strings.Contains(log.tail(4000), "CANNOT RECORD") {
 		t.Errorf("the log does not say it:\n%s", log.tail(2000))
 	}
+}
+
+// limitedChild runs a proxy none of whose files may grow beyond a number of
+// blocks of 512 bytes: writes fail as on a full disk.
+func limitedChild(t *testing.T, blocks int, args ...string) (*exec.Cmd, *logBuffer) {
+	t.Helper()
+	cmd := child(args...)
+	cmd.Args = append([]string{"sh", "-c", fmt.Sprintf("ulimit -f %d; trap '' XFSZ; exec \"$0\" \"$@\"", blocks), cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log := &logBuffer{ready: make(chan struct{})}
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-log.ready:
+	case <-time.After(time.Minute):
+		_ = cmd.Process.Kill()
+		t.Fatalf("not ready: %s", log.tail(4000))
+	}
+	return cmd, log
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sallyport-proxy/sallyport/proxy/approval"
+	"github.com/sallyport-proxy/sallyport/proxy/store"
 	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
 )
 
@@ -373,6 +374,35 @@ func TestHoldWaits(t *testing.T) {
 	})
 }
 
+// TestHoldRunsOnce: what is granted by another process runs once, whoever
+// else asks the same at the same time.
+func TestHoldRunsOnce(t *testing.T) {
+	h := startHolding(t, "version: 1\nrules: [{name: exports, when: '\"public.exports\" in stmt.objects && stmt.action == \"insert\"', then: hold, approvers: {groups: [dba], within: 3s}}]\n")
+	sql(t, h.server, "shop", "CREATE TABLE exports (id int); GRANT ALL ON exports TO backend")
+	const text = "INSERT INTO exports VALUES (1)"
+	var ends []chan error
+	id := ""
+	for range 3 {
+		var end chan error
+		id, end = h.client(t).start(t, text)
+		ends = append(ends, end)
+	}
+	if out, err := child("approvals", "approve", "--config", h.config, "--as", "dana", id).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	passed := 0
+	for _, end := range ends {
+		if err := awaitEnd(t, end); err == nil {
+			passed++
+		} else if !hasCode(err, "42501") {
+			t.Error(err)
+		}
+	}
+	if got := strings.TrimSpace(sql(t, h.server, "shop", "SELECT count(*) FROM exports")); passed != 1 || got != "1" {
+		t.Errorf("%d passed and %s rows were written for one grant", passed, got)
+	}
+}
+
 // TestHoldWithoutState: where a hold cannot be kept, nothing passes.
 func TestHoldWithoutState(t *testing.T) {
 	h := startHolding(t, strings.Replace(holdPolicy, "within: 1m", "within: 2s", 1))
@@ -382,22 +412,53 @@ func TestHoldWithoutState(t *testing.T) {
 		t.Errorf("after its time: %v", err)
 	}
 	h.approvals(t, 1, "approve", "--as", "dana", id)
-	for _, name := range []string{"state.db", "state.db-wal", "state.db-shm"} {
-		path := filepath.Join(h.dir, "var", name)
-		if err := os.Truncate(path, 0); err != nil && name == "state.db" {
-			t.Fatal(err)
-		}
-		_ = os.Remove(path)
-	}
-	if err := os.Mkdir(filepath.Join(h.dir, "var", "state.db"), 0o700); err != nil {
+	// Somebody else has the state locked.
+	db, err := store.Open(context.Background(), "sqlite:var/state.db", h.dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	// What the process has open may still be read, not what is on disk; either
-	// way nothing may pass without a hold that people can see.
-	done := make(chan error, 1)
-	go func() { _, err := c.Exec(context.Background(), "SELECT * FROM orders"); done <- err }()
-	if err := awaitEnd(t, done); err == nil {
-		t.Error("a statement passed without a hold")
+	defer db.Close()
+	tx, err := db.Begin() // takes the write lock
+	if err != nil {
+		t.Fatal(err)
 	}
-	c.Exec(context.Background(), "SELECT 1")
+	if err := execute(context.Background(), c.Conn, "simple", "SELECT * FROM orders"); !hasCode(err, "58030") {
+		t.Errorf("with the state locked: %v", err)
+	}
+	must(t, c.Conn, "SELECT 1")
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	id, end = c.start(t, "SELECT * FROM orders")
+	h.approvals(t, 0, "approve", "--as", "dana", id)
+	if err := awaitEnd(t, end); err != nil {
+		t.Error(err)
+	}
+	// It is gone.
+	if _, err := db.Exec("DROP TABLE grants; DROP TABLE votes; DROP TABLE holds"); err != nil {
+		t.Fatal(err)
+	}
+	if err := execute(context.Background(), c.Conn, "simple", "SELECT * FROM orders"); !hasCode(err, "58030") {
+		t.Errorf("with the state gone: %v", err)
+	}
+	must(t, c.Conn, "SELECT 1")
+}
+
+// TestHoldOnFullDisk: a hold that cannot be written is a refusal.
+func TestHoldOnFullDisk(t *testing.T) {
+	h := startHolding(t, holdPolicy)
+	h.client(t).passes(t, "SELECT 1") // the schema is stored while there is room
+	h.stop()
+	h.testProxy.code <- <-h.testProxy.code
+	cmd, log := limitedChild(t, 128, "serve", "--config", h.config)
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	c := h.client(t)
+	// Its words have room in the transcript, not in the state with its pages.
+	text := "SELECT * FROM orders /* " + strings.Repeat("y", 58_000) + " */"
+	if err := execute(context.Background(), c.Conn, "simple", text); !hasCode(err, "58030") {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains(log.tail(4000), "holding a statement") {
+		t.Errorf("the log does not say it:\n%s", log.tail(2000))
+	}
 }

@@ -252,9 +252,6 @@ func (s *session) failed(body []byte) error {
 	}
 	skipped := append(s.q.fail(), e)
 	for _, x := range skipped {
-		if x.own != nil {
-			x.own.fail(errors.New("the pipeline failed before it"))
-		}
 		for x.ticket() != nil {
 			if err := s.finish(x, protocols.Outcome{Skipped: true}); err != nil {
 				return err

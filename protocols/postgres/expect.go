@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
@@ -104,6 +105,8 @@ func (q *queue) popLocked() {
 	q.changed.Broadcast()
 }
 
+var errSkipped = errors.New("the pipeline failed before it")
+
 // fail takes the head, which got an error, and all up to the next Sync out of
 // the queue, has what they assumed undone in reverse order, and returns them. In
 // a simple query or a call ReadyForQuery follows the error without a Sync, so
@@ -125,6 +128,9 @@ func (q *queue) fail() (skipped []*expect) {
 	}
 	skipped = append(skipped, q.list[:n]...)
 	for i := n - 1; i >= 0; i-- {
+		if own := skipped[i].own; own != nil { // before whoever waits for it can look
+			own.fail(errSkipped)
+		}
 		if skipped[i].undo != nil {
 			q.after = append(q.after, skipped[i].undo)
 		}

@@ -44,7 +44,11 @@ var (
 	ErrOwn         = errors.New("nobody can grant their own statement")
 	ErrNotApprover = errors.New("not one of the approvers that the rule names")
 	ErrTwice       = errors.New("this approver has answered already")
+	ErrTooMany     = errors.New("too many statements of this identity wait already")
 )
+
+// maxWaiting bounds how many statements of one identity wait at once.
+const maxWaiting = 100
 
 // Request is a statement that must wait. Text and Params are as people may
 // see them: constants of classed columns are hidden.
@@ -161,6 +165,14 @@ func (b *Book) Open(ctx context.Context, r Request) (Hold, error) {
 	detail, err := json.Marshal(r)
 	if err != nil {
 		return Hold{}, err
+	}
+	var waiting int
+	err = b.db.QueryRowContext(ctx, "SELECT count(*) FROM holds WHERE identity = ? AND state = ? AND expires > ?", r.Identity, Waiting, now.UnixMicro()).Scan(&waiting)
+	if err != nil {
+		return Hold{}, fmt.Errorf("counting holds: %w", err)
+	}
+	if waiting >= maxWaiting {
+		return Hold{}, ErrTooMany
 	}
 	_, err = b.db.ExecContext(ctx, `INSERT INTO holds (id, binding, identity, session, target, database, detail, state, created, expires)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,

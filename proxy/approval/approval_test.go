@@ -218,6 +218,22 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
+// TestTooMany: an identity cannot fill the list.
+func TestTooMany(t *testing.T) {
+	bs, c := books(t, 1)
+	for range maxWaiting {
+		open(t, bs[0], request(1))
+	}
+	if _, err := bs[0].Open(context.Background(), request(1)); !errors.Is(err, ErrTooMany) {
+		t.Errorf("%v", err)
+	}
+	other := request(1)
+	other.Identity = "bob"
+	open(t, bs[0], other)
+	c.add(time.Hour)
+	open(t, bs[0], request(1))
+}
+
 func TestManyAtOnce(t *testing.T) {
 	bs, _ := books(t, 4)
 	ctx := context.Background()
