@@ -40,7 +40,7 @@ func (o *one) copy(c *pg_query.CopyStmt) error {
 		}
 	default:
 		// As the SELECT of its columns would be.
-		if out, err = o.queries(selectOf(c), nil); err != nil {
+		if out, err = o.queries(o.selectOf(c), nil); err != nil {
 			return err
 		}
 		for i := range o.f.Effects {
@@ -60,15 +60,22 @@ func (o *one) copy(c *pg_query.CopyStmt) error {
 	return nil
 }
 
-// selectOf is the query that COPY of a table stands for.
-func selectOf(c *pg_query.CopyStmt) *pg_query.Node {
-	star := &pg_query.Node{Node: &pg_query.Node_AStar{AStar: &pg_query.A_Star{}}}
-	fields := [][]*pg_query.Node{}
-	for _, a := range c.Attlist {
-		fields = append(fields, []*pg_query.Node{a})
+// selectOf is the query that COPY of a table stands for: without a list, of
+// all columns but generated ones.
+//
+// Source: CopyGetAttnums in postgres/src/backend/commands/copy.c.
+func (o *one) selectOf(c *pg_query.CopyStmt) *pg_query.Node {
+	list := c.Attlist
+	if r := o.view.Relation(c.Relation.Schemaname, c.Relation.Relname); r != nil && len(list) == 0 {
+		for _, col := range r.Columns {
+			if col.Generated == "" {
+				list = append(list, pg_query.MakeStrNode(col.Name))
+			}
+		}
 	}
-	if len(fields) == 0 {
-		fields = append(fields, []*pg_query.Node{star})
+	fields := [][]*pg_query.Node{}
+	for _, a := range list {
+		fields = append(fields, []*pg_query.Node{a})
 	}
 	s := &pg_query.SelectStmt{LimitOption: pg_query.LimitOption_LIMIT_OPTION_DEFAULT, Op: pg_query.SetOperation_SETOP_NONE,
 		FromClause: []*pg_query.Node{{Node: &pg_query.Node_RangeVar{RangeVar: c.Relation}}}}

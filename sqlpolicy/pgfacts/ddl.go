@@ -508,6 +508,17 @@ func (o *one) index(s *pg_query.IndexStmt, e facts.Effect) {
 	if refs := o.keep(r, all, said); expression && len(refs) > 0 {
 		o.use(facts.Use{Kind: facts.UseOpaque, Columns: refs, What: "the expression of an index", At: -1})
 	}
+	long := map[string]bool{} // an index refuses what is too long for it, a third of a page
+	for name := range plain {
+		for _, c := range r.Columns {
+			if c.Name == name && !fixedSize(o.base(c.Type)) {
+				long[name] = true
+			}
+		}
+	}
+	if refs := o.keep(r, all, long); len(refs) > 0 {
+		o.use(facts.Use{Kind: facts.UseOpaque, Columns: refs, What: "an index, which fails where a value is too long for it", At: -1})
+	}
 	if refs := o.keep(r, all, plain); s.Unique && len(refs) > 0 {
 		o.use(facts.Use{Kind: facts.UseEqual, Columns: refs, What: "a unique index", At: -1})
 	}
@@ -520,7 +531,7 @@ func (o *one) refresh(s *pg_query.RefreshMatViewStmt, e facts.Effect) error {
 	e.Objects = []facts.Object{obj}
 	o.change = nil
 	if r != nil {
-		if _, err := o.query(selectOf(&pg_query.CopyStmt{Relation: s.Relation}), nil); err != nil {
+		if _, err := o.query(o.selectOf(&pg_query.CopyStmt{Relation: s.Relation}), nil); err != nil {
 			return err
 		}
 	}

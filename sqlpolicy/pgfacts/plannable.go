@@ -21,17 +21,17 @@ func (o *one) plannable(n *pg_query.Node, version int32) {
 		n.GetCreateTableAsStmt() != nil, n.GetDeclareCursorStmt() != nil, n.GetExecuteStmt() != nil:
 		f.Plannable = true
 	case n.GetCopyStmt() != nil && !n.GetCopyStmt().IsFrom:
-		f.PlanText = copiedQuery(n.GetCopyStmt(), version)
+		f.PlanText = o.copiedQuery(n.GetCopyStmt(), version)
 		f.Plannable = f.PlanText != ""
 	}
 }
 
 // copiedQuery is the query whose rows COPY TO copies, "" where it cannot be
 // written. version is the parser's, of the tree.
-func copiedQuery(c *pg_query.CopyStmt, version int32) string {
+func (o *one) copiedQuery(c *pg_query.CopyStmt, version int32) string {
 	query := c.Query
 	if query == nil {
-		query = selectOf(c)
+		query = o.selectOf(c)
 	}
 	text, err := pg_query.Deparse(&pg_query.ParseResult{Version: version, Stmts: []*pg_query.RawStmt{{Stmt: query}}})
 	if err != nil {
