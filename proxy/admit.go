@@ -306,9 +306,18 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 	if err != nil {
 		return s.engine.unrecorded(err)
 	}
+	hide := s.engine.forRecord(t.policy)
+	text, err := redactText(hide, t.text, t.facts.Constants, t.decision.SecretConstants)
+	if err != nil {
+		return s.engine.unrecorded(err)
+	}
+	params, err := redactParams(hide, u.Params, t.decision.SecretParams)
+	if err != nil {
+		return s.engine.unrecorded(err)
+	}
 	e := &replay.Event{
 		Type: replay.TypeStatement, At: now, ID: t.id, Kind: kinds[u.Kind], Policy: t.policy.Hash,
-		Text: s.engine.redactText(t.text, t.facts.Constants, t.decision.SecretConstants), Params: s.engine.redactParams(u.Params, t.decision.SecretParams),
+		Text: text, Params: params,
 		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.input.Plan, Spent: t.input.Spent,
 	}
 	if u.View != nil {

@@ -131,8 +131,11 @@ func (s *session) request(u *protocols.Unit, tickets []*ticket, binding approval
 	var texts, reasons []string
 	for _, t := range tickets {
 		d := t.decision
-		texts = append(texts, s.engine.redactText(t.text, t.facts.Constants, d.SecretConstants))
-		for i, p := range s.engine.redactParams(u.Params, d.SecretParams) {
+		// Hashing never fails.
+		text, _ := redactText(s.engine.hashed, t.text, t.facts.Constants, d.SecretConstants)
+		params, _ := redactParams(s.engine.hashed, u.Params, d.SecretParams)
+		texts = append(texts, text)
+		for i, p := range params {
 			r.Params = append(r.Params, fmt.Sprintf("$%d = %s", i+1, paramText(p)))
 		}
 		if d.Verdict != facts.Hold {

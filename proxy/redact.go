@@ -14,6 +14,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
@@ -26,10 +28,27 @@ func (e *Engine) hidden(s string) string {
 	return "‹hmac:" + hex.EncodeToString(m.Sum(nil)[:8]) + "›"
 }
 
+// hider hides one secret for the record or for people.
+type hider func(s string) (string, error)
+
+// hashed hides behind the installation's key.
+func (e *Engine) hashed(s string) (string, error) { return e.hidden(s), nil }
+
+// forRecord hides as the policy says: hashed, or sealed to its recipients.
+func (e *Engine) forRecord(p *sqlpolicy.Policy) hider {
+	if !p.Record.Sealed() {
+		return e.hashed
+	}
+	return func(s string) (string, error) {
+		sealed, err := p.Record.Seal(s)
+		return replay.SealedBefore + sealed + replay.SealedAfter, err
+	}
+}
+
 // redactText hides the secret constants of a text.
-func (e *Engine) redactText(text string, constants []facts.Constant, secret []int) string {
+func redactText(hide hider, text string, constants []facts.Constant, secret []int) (string, error) {
 	if len(secret) == 0 {
-		return text
+		return text, nil
 	}
 	var ranges []facts.Constant
 	for _, i := range secret {
@@ -44,26 +63,33 @@ func (e *Engine) redactText(text string, constants []facts.Constant, secret []in
 		if r.From < at || r.To > len(text) || r.From > r.To {
 			continue // overlapping: the first one hid it
 		}
+		hidden, err := hide(text[r.From:r.To])
+		if err != nil {
+			return "", err
+		}
 		b.WriteString(text[at:r.From])
-		b.WriteString(e.hidden(text[r.From:r.To]))
+		b.WriteString(hidden)
 		at = r.To
 	}
 	b.WriteString(text[at:])
-	return b.String()
+	return b.String(), nil
 }
 
 // redactParams hides the secret parameters.
-func (e *Engine) redactParams(params []facts.Param, secret []int) []facts.Param {
+func redactParams(hide hider, params []facts.Param, secret []int) ([]facts.Param, error) {
 	if len(secret) == 0 {
-		return params
+		return params, nil
 	}
 	out := slices.Clone(params)
 	for _, n := range secret {
 		if n >= 1 && n <= len(out) && !out[n-1].Null {
-			out[n-1].Text = e.hidden(out[n-1].Text)
+			var err error
+			if out[n-1].Text, err = hide(out[n-1].Text); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // storeCatalog keeps a schema beside the transcripts, once, under its hash.

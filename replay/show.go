@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"filippo.io/age"
 	"github.com/mattn/go-runewidth"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -21,6 +22,7 @@ type ShowOptions struct {
 	JSON    bool // one event a line
 	Color   bool
 	Refused bool                // only what was refused or failed
+	Unseal  []age.Identity      // open the constants that are sealed to them
 	Rows    int                 // at most so many rows of a result; 0 for all that are recorded
 	Wait    func(time.Duration) // between events, where Speed is set
 }
@@ -96,6 +98,10 @@ func (p *player) event(e *Event) error {
 		p.print("%s\n%s [%s] on %s, database %s, from %s, %s\n\n", p.paint("1", "session "+Safe(e.Session)),
 			Safe(nameOf(e)), Safe(groups), Safe(e.Target), Safe(e.Database), Safe(e.Address), e.At.Format("2006-01-02 15:04:05 MST"))
 	case TypeStatement:
+		e.Text = Unseal(e.Text, p.opt.Unseal)
+		for i := range e.Params {
+			e.Params[i].Text = Unseal(e.Params[i].Text, p.opt.Unseal)
+		}
 		p.statements[e.ID] = &shown{event: e}
 	case TypeRows:
 		if s := p.statements[e.ID]; s != nil {

@@ -283,6 +283,7 @@ func (l *loader) functions(n *strictyaml.Node) {
 }
 
 func (l *loader) record(n *strictyaml.Node) {
+	place := n
 	n.Map(map[string]func(*strictyaml.Node){
 		"rows": func(n *strictyaml.Node) {
 			switch s, _ := n.Value().(string); s {
@@ -297,11 +298,17 @@ func (l *loader) record(n *strictyaml.Node) {
 			}
 		},
 		"constants": func(n *strictyaml.Node) {
-			if l.p.Record.Constants = n.OneOf("hash", "sealed"); l.p.Record.Constants == "sealed" {
-				n.Problem("sealed constants are not supported by this version; use hash")
-			}
+			l.p.Record.Constants = n.OneOf("hash", "sealed")
+			place = n
 		},
+		"recipients": l.recipients,
 	})
+	switch r := &l.p.Record; {
+	case r.Sealed() && len(r.recipients) == 0:
+		place.Problem("sealed constants need recipients: [age1…]")
+	case !r.Sealed() && len(r.recipients) > 0:
+		n.Problem("recipients are for constants: sealed")
+	}
 }
 
 func (l *loader) limits(n *strictyaml.Node) {

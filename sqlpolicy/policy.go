@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -95,8 +97,9 @@ type Scope struct {
 
 // Record says what transcripts keep. Rows is -1 for all.
 type Record struct {
-	Rows      int
-	Constants string // hash or sealed
+	Rows       int
+	Constants  string // hash or sealed
+	recipients []age.Recipient
 }
 
 // Limits of the policy, in bytes and counts; 0 is the configuration's.

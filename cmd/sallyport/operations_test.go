@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"filippo.io/age"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sallyport-proxy/sallyport/replay"
@@ -162,5 +164,46 @@ func TestRecordedSecrets(t *testing.T) {
 	}
 	if !strings.Contains(out, "‹hmac:") {
 		t.Error("nothing was hidden")
+	}
+}
+
+// TestSealedConstants: constants that meet a classed column can be read by the
+// recipients that the policy names, and by nobody else.
+func TestSealedConstants(t *testing.T) {
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startHolding(t, fmt.Sprintf(`version: 1
+classes: {email: {mask: partial}}
+columns: [{class: email, match: ["*.email"]}]
+record: {constants: sealed, recipients: [%s]}
+`, key.Recipient()))
+	c := h.client(t)
+	c.passes(t, "SELECT id FROM customers WHERE email = 'secret@example.com'")
+	c.passes(t, "SELECT id FROM customers WHERE email = $1", "param@example.com")
+	c.Close(context.Background())
+	ids := h.write(t, "ids.txt", key.String()+"\n")
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		args []string
+		want bool
+	}{
+		{nil, false}, {[]string{"--unseal", ids}, true}, {[]string{"--unseal", h.write(t, "other.txt", other.String()+"\n")}, false},
+	} {
+		code, out := runMain(t, append([]string{"replay", "show", "--config", h.config, "last"}, x.args...)...)
+		if code != 0 || strings.Contains(out, "secret@") != x.want || strings.Contains(out, "param@") != x.want {
+			t.Errorf("%v: exit %d, want the constants %v:\n%s", x.args, code, x.want, out)
+		}
+	}
+	if code, out := runMain(t, "replay", "verify", "--config", h.config); code != 0 {
+		t.Error(out)
+	}
+	bad := h.write(t, "bad.yaml", "version: 1\nrecord: {constants: sealed}\n")
+	if code, out := runMain(t, "policy", "check", bad); code != 3 || !strings.Contains(out, "need recipients") {
+		t.Errorf("exit %d: %s", code, out)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -55,7 +56,7 @@ func find(c *proxy.Config, arg string) (string, error) {
 func (m *Main) replayShowCommand() *cobra.Command {
 	var s stored
 	var opt replay.ShowOptions
-	var color string
+	var color, unseal string
 	cmd := &cobra.Command{
 		Use:   "show SESSION|FILE",
 		Short: "Play a session: statements, decisions and what the client was sent",
@@ -75,6 +76,11 @@ masked. It reads sessions that are still open, too.`,
 			if err != nil {
 				return err
 			}
+			if unseal != "" {
+				if opt.Unseal, err = readIdentities(unseal); err != nil {
+					return err
+				}
+			}
 			f, ok := m.Stdout.(*os.File)
 			opt.Color = color == "always" || color == "auto" && ok && term.IsTerminal(int(f.Fd()))
 			opt.Wait = func(d time.Duration) {
@@ -93,7 +99,20 @@ masked. It reads sessions that are still open, too.`,
 	f.IntVar(&opt.Rows, "rows", 10, "show at most so many rows of a result; 0 for all that are recorded")
 	f.BoolVar(&opt.Refused, "refused", false, "only what was refused or failed")
 	f.StringVar(&color, "color", "auto", "auto, always or never")
+	f.StringVar(&unseal, "unseal", "", "a file of age identities (AGE-SECRET-KEY-1…): open the constants that are sealed to them")
+	_ = cmd.MarkFlagFilename("unseal")
 	return cmd
+}
+
+// readIdentities reads the secret keys that constants were sealed to.
+func readIdentities(path string) ([]age.Identity, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fail(fmt.Errorf("reading identities: %w", err), "")
+	}
+	defer f.Close()
+	ids, err := age.ParseIdentities(f)
+	return ids, fail(err, "age-keygen makes such a file")
 }
 
 func (m *Main) replayVerifyCommand() *cobra.Command {
