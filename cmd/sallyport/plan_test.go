@@ -198,3 +198,35 @@ budgets: [{classes: [c], bytes: 2000, per: 1h, then: hold, approvers: {groups: [
 		t.Error(err)
 	}
 }
+
+// TestBudgetTellsNoSizes: rows are counted as they are sent, so that a budget
+// of bytes stops at the same row whatever the masked values are.
+func TestBudgetTellsNoSizes(t *testing.T) {
+	h := startHolding(t, `version: 1
+classes: {c: {mask: redact}, d: {mask: redact}}
+columns: [{class: c, match: ['short.secret']}, {class: d, match: ['long.secret']}]
+budgets:
+  - {classes: [c], bytes: 5000, per: 1h, then: deny}
+  - {classes: [d], bytes: 5000, per: 1h, then: deny}
+`)
+	sql(t, h.server, "shop", `CREATE TABLE short AS SELECT i AS id, 'x' AS secret FROM generate_series(1, 1000) i; GRANT ALL ON short TO backend;
+		CREATE TABLE long AS SELECT i AS id, repeat('y', i % 300) AS secret FROM generate_series(1, 1000) i; GRANT ALL ON long TO backend`)
+	var got []int
+	for _, text := range []string{"SELECT secret FROM short ORDER BY id", "SELECT secret FROM long ORDER BY id"} {
+		rows, err := h.client(t).Query(context.Background(), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for rows.Next() {
+			n++
+		}
+		if !hasCode(rows.Err(), "53400") {
+			t.Errorf("%s: %v", text, rows.Err())
+		}
+		got = append(got, n)
+	}
+	if got[0] != got[1] || got[0] == 0 {
+		t.Errorf("stopped after %d rows", got)
+	}
+}

@@ -67,25 +67,29 @@ func (s *session) copyRow(n int) error {
 		return errProtocol('d', s.q.head())
 	}
 	r := s.res
-	keep, err := r.ticket.Row(n)
-	if err != nil {
-		return wire(err)
-	}
-	if !r.copy.masked && (!keep || n > s.ur.max) {
-		return s.relay('d', n)
+	keep := true
+	var err error
+	if !r.copy.masked { // else it is counted as it is sent
+		if keep, err = r.ticket.Row(n); err != nil {
+			return wire(err)
+		}
+		if !keep || n > s.ur.max {
+			return s.relay('d', n)
+		}
 	}
 	body, err := s.ur.body()
 	if err != nil {
-		var size *sizeError
-		if errors.As(err, &size) {
-			return &wireError{severity: "ERROR", code: "54000", message: "a row with a masked column is over the limit"}
-		}
-		return err
+		return s.overLimit(err)
 	}
 	var at int
 	s.out, at = appendMessage(s.out, 'd')
 	if s.out, err = r.copy.row(s.out, body); err != nil {
 		return err
+	}
+	if r.copy.masked {
+		if keep, err = r.ticket.Row(len(s.out) - at - 5); err != nil {
+			return wire(err)
+		}
 	}
 	s.out = endMessage(s.out, at)
 	if keep && r.copy.kept != nil {

@@ -119,35 +119,58 @@ func (s *session) row(n int) error {
 			return err
 		}
 	}
-	r := s.res
-	keep, err := r.ticket.Row(n)
+	if s.res.cells == nil {
+		return s.clearRow(n)
+	}
+	return s.maskedRow()
+}
+
+// clearRow passes a row on as it is.
+func (s *session) clearRow(n int) error {
+	keep, err := s.res.ticket.Row(n)
 	if err != nil {
 		return wire(err)
 	}
-	if r.cells == nil && (!keep || n > s.ur.max) {
+	if !keep || n > s.ur.max {
 		return s.relay('D', n)
 	}
 	body, err := s.ur.body()
 	if err != nil {
-		var size *sizeError
-		if errors.As(err, &size) {
-			return &wireError{severity: "ERROR", code: "54000", message: fmt.Sprintf("a row with a masked column is over the limit of %d bytes", s.ur.max),
-				hint: "limits.row in the policy or configuration is the limit."}
-		}
 		return err
 	}
 	at := len(s.out)
-	if r.cells == nil {
-		if err := s.pass('D', body); err != nil {
-			return err
-		}
-	} else if s.out, err = r.mask(s.out, body); err != nil {
+	if err := s.pass('D', body); err != nil {
 		return err
 	}
-	if keep {
-		return r.record(s.out[at+5:])
+	return s.res.record(s.out[at+5:])
+}
+
+// maskedRow holds a row to mask it. It is counted as it is sent: its size
+// upstream tells of the values.
+func (s *session) maskedRow() error {
+	body, err := s.ur.body()
+	if err != nil {
+		return s.overLimit(err)
 	}
-	return nil
+	at := len(s.out)
+	if s.out, err = s.res.mask(s.out, body); err != nil {
+		return err
+	}
+	keep, err := s.res.ticket.Row(len(s.out) - at - 5)
+	if err != nil || !keep {
+		return wire(err)
+	}
+	return s.res.record(s.out[at+5:])
+}
+
+// overLimit makes an error of a row that is too large to be masked.
+func (s *session) overLimit(err error) error {
+	var size *sizeError
+	if !errors.As(err, &size) {
+		return err
+	}
+	return &wireError{severity: "ERROR", code: "54000", message: fmt.Sprintf("a row with a masked column is over the limit of %d bytes", s.ur.max),
+		hint: "limits.row in the policy or configuration is the limit."}
 }
 
 // relay passes a message on as it is, however large.
