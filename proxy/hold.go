@@ -194,6 +194,9 @@ func (s *session) binding(u *protocols.Unit, tickets []*ticket) (approval.Bindin
 			return b, err
 		}
 		understood.Write(f)
+		if u.View != nil && definedElsewhere(t.facts) {
+			understood.Write([]byte(u.View.Catalog.Hash()))
+		}
 		needs = append(needs, t.decision.Needs...)
 	}
 	b.Facts = hex.EncodeToString(understood.Sum(nil))
@@ -205,6 +208,25 @@ func (s *session) binding(u *protocols.Unit, tickets []*ticket) (approval.Bindin
 		*to = string(j)
 	}
 	return b, nil
+}
+
+// definedElsewhere says that a statement's words stand for others, which the
+// schema has: of a view or of a function. A change of theirs may leave the
+// facts as they are.
+func definedElsewhere(f *facts.Facts) bool {
+	for i := range f.Effects {
+		for _, o := range f.Effects[i].Objects {
+			if o.Kind != "table" {
+				return true
+			}
+		}
+		for _, name := range f.Effects[i].Functions {
+			if !strings.HasPrefix(name, "pg_catalog.") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // granted records whose yes lets the unit pass.

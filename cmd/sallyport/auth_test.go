@@ -76,6 +76,37 @@ func TestUpstreamAuthentication(t *testing.T) {
 	}
 }
 
+// TestUpstreamCertificate logs in upstream with a client certificate, which
+// stands for the role that it names and no other.
+func TestUpstreamCertificate(t *testing.T) {
+	dir := t.TempDir()
+	ca := writeCertificate(t, dir, "backend")
+	for path, mode := range map[string]os.FileMode{ca: 0o644, dir: 0o755, filepath.Dir(dir): 0o755} { // the server reads it, as another user
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := startPostgreSQL(t, throwaway.Options{TLS: true, Settings: map[string]string{"ssl_ca_file": ca}, HBA: []string{"hostssl shop all 127.0.0.1/32 cert"}})
+	var targets []target
+	for i, user := range []string{"backend", "postgres", "backend"} {
+		targets = append(targets, target{name: fmt.Sprint("t", i), port: freePort(t), password: "unused",
+			upstream: fmt.Sprintf("postgres://%s@%s/shop?sslmode=verify-full&sslrootcert=%s", user, s.Address(), s.CAFile)})
+	}
+	p := writeProxy(t, "version: 1\n", targets...)
+	config := readFile(t, p.config)
+	for i := range 2 { // the third has none
+		config = strings.Replace(config, fmt.Sprintf("t%d.upstream}", i), fmt.Sprintf("t%d.upstream}, cert: %s, key: %s", i, ca, filepath.Join(dir, "key.pem")), 1)
+	}
+	p.write(t, "sallyport.yaml", config)
+	p.serve(t)
+	must(t, connect(t, twinConn(targets[0].port)), "SELECT 1")
+	for _, tg := range targets[1:] {
+		if err := tryConnect(twinConn(tg.port)); !hasCode(err, "08006") {
+			t.Errorf("%s: %v, want 08006", tg.upstream, err)
+		}
+	}
+}
+
 func tryConnect(conn string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -95,7 +126,7 @@ func TestClientTLS(t *testing.T) {
 		upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address())})
 	p.stop()
 	p.code <- <-p.code
-	ca := writeCertificate(t, p.dir)
+	ca := writeCertificate(t, p.dir, "localhost")
 	config := strings.Replace(readFile(t, p.config), "tls: {mode: disable}", "tls: {mode: require, cert: cert.pem, key: key.pem}", 1)
 	p.write(t, "sallyport.yaml", config)
 	cmd := serveChild(t, p.config)
@@ -139,16 +170,17 @@ func smuggle(t *testing.T, port int) string {
 	return string(answer)
 }
 
-// writeCertificate makes a certificate of its own authority for localhost.
-func writeCertificate(t *testing.T, dir string) (ca string) {
+// writeCertificate makes a certificate of its own authority for a name, on
+// localhost.
+func writeCertificate(t *testing.T, dir, name string) (ca string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

@@ -309,6 +309,20 @@ func TestHoldWaits(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a view's words change", func(t *testing.T) {
+		sql(t, h.server, "shop", "CREATE VIEW few AS SELECT * FROM orders WHERE id < 3; ALTER VIEW few OWNER TO backend")
+		h.reload(t, strings.Replace(holdPolicy, "public.orders", "public.few", 1))
+		c := h.client(t)
+		id, end := c.start(t, "SELECT id FROM few")
+		sql(t, h.server, "shop", "CREATE OR REPLACE VIEW few AS SELECT * FROM orders WHERE id > 3")
+		h.approvals(t, 0, "approve", "--as", "dana", id)
+		id2 := c.held(t, end)
+		h.approvals(t, 0, "deny", "--as", "dana", id2)
+		if err := awaitEnd(t, end); !hasCode(err, "42501") || id2 == id {
+			t.Errorf("%v", err)
+		}
+		h.reload(t, holdPolicy)
+	})
 	t.Run("the policy changes", func(t *testing.T) {
 		for _, x := range []struct {
 			policy string
