@@ -318,7 +318,7 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 	e := &replay.Event{
 		Type: replay.TypeStatement, At: now, ID: t.id, Kind: kinds[u.Kind], Policy: t.policy.Hash,
 		Text: text, Params: params,
-		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.input.Plan, Spent: t.input.Spent,
+		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.input.Plan, Spent: spentByName(t.policy, t.decision.Budgets, t.input.Spent),
 	}
 	if u.View != nil {
 		e.Role, e.SearchPath = u.View.Role, u.View.SearchPath
@@ -330,6 +330,18 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 		return s.engine.unrecorded(err)
 	}
 	return nil
+}
+
+// spentByName is what the decision knew of budgets, as the record keeps it.
+func spentByName(p *sqlpolicy.Policy, budgets []int, spent []facts.Spent) map[string]facts.Spent {
+	if len(budgets) == 0 || spent == nil {
+		return nil
+	}
+	out := map[string]facts.Spent{}
+	for _, i := range budgets {
+		out[p.Budgets[i].Name] = spent[i]
+	}
+	return out
 }
 
 var kinds = map[protocols.UnitKind]string{

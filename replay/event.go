@@ -58,8 +58,10 @@ type Event struct {
 	Role          string          `json:"role,omitempty"`
 	RowsRead      int64           `json:"rows_read,omitempty"`
 	Plan          *facts.Plan     `json:"plan,omitempty"`
-	Spent         []facts.Spent   `json:"spent,omitempty"`   // of the policy's budgets, by index
-	Problem       *facts.Problem  `json:"problem,omitempty"` // it could not be analysed
+	// Spent is what was used of the budgets that the statement is charged to, by
+	// their names.
+	Spent   map[string]facts.Spent `json:"spent,omitempty"`
+	Problem *facts.Problem         `json:"problem,omitempty"` // it could not be analysed
 
 	// hold and grant
 	Hold   string `json:"hold,omitempty"`

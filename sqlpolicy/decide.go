@@ -24,6 +24,9 @@ type Input struct {
 	// Prepare asks about a statement that is only prepared: what lineage
 	// forbids is refused, rules are left for its execution.
 	Prepare bool
+	// Hidden says that constants of Text and Params were hidden, as a record
+	// does: what they were is then not looked at.
+	Hidden bool
 }
 
 // Decide says what becomes of a statement. It is pure and safe for concurrent

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -127,6 +129,13 @@ type Policy struct {
 	LoadLocal  bool
 
 	cache classCache
+}
+
+var readsText = regexp.MustCompile(`\bstmt\s*\.\s*text\b`)
+
+// ReadsText says that some condition looks into statements' words.
+func (p *Policy) ReadsText() bool {
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return readsText.MatchString(r.When) })
 }
 
 // Options are what the program around can do; a policy that needs more is

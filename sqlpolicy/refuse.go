@@ -164,6 +164,8 @@ func (b *binding) name(r facts.ColumnRef) string {
 	return b.f.Tables[r.Table].Name.String() + "." + c.Name
 }
 
+const maskedWrittenBack = "the statement holds a masked value as if it were the real one"
+
 // placeholders refuses to write back what a mask has made of a value: an
 // agent that read it would destroy the value.
 func (b *binding) placeholders(d *facts.Decision) {
@@ -172,8 +174,11 @@ func (b *binding) placeholders(d *facts.Decision) {
 	}
 	refuse := func(at int) {
 		b.hard = true
-		d.Refusals = append(d.Refusals, facts.Refusal{At: at, Message: "the statement holds a masked value as if it were the real one",
+		d.Refusals = append(d.Refusals, facts.Refusal{At: at, Message: maskedWrittenBack,
 			Hint: "What was read through a mask cannot be written back or looked up."})
+	}
+	if b.in.Hidden {
+		return
 	}
 	for _, c := range b.f.Constants {
 		if inForce(c.Columns) && c.From >= 0 && c.From < c.To && c.To <= len(b.in.Text) && placeholder(b.in.Text[c.From:c.To]) {
@@ -186,6 +191,10 @@ func (b *binding) placeholders(d *facts.Decision) {
 		}
 	}
 }
+
+// ForHiddenConstant says that a refusal was for what a constant was, which a
+// record may hide.
+func ForHiddenConstant(r facts.Refusal) bool { return r.Message == maskedWrittenBack }
 
 func placeholder(s string) bool {
 	return strings.Contains(s, "[redacted]") || strings.Contains(s, "***")

@@ -40,6 +40,7 @@ func TestNonInterference(t *testing.T) {
 						}
 					}
 				}
+				tw.proxy.agrees(t)
 				share := float64(forwarded) / float64(sent)
 				t.Logf("%s, %s: %d statements, %d forwarded (%.1f %%), %d differ", corpus.file, mode.name, sent, forwarded, 100*share, differed)
 				if share < corpus.share {
@@ -76,7 +77,8 @@ func ended(a answer) string {
 
 // twins are two databases behind the proxy.
 type twins struct {
-	a, b string // connection strings
+	a, b  string // connection strings
+	proxy *testProxy
 }
 
 type pair struct {

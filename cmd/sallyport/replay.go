@@ -17,8 +17,8 @@ import (
 )
 
 func (m *Main) replayCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "replay", Short: "Show and verify recorded sessions"}
-	cmd.AddCommand(m.replayShowCommand(), m.replayVerifyCommand())
+	cmd := &cobra.Command{Use: "replay", Short: "Show, verify and re-decide recorded sessions"}
+	cmd.AddCommand(m.replayShowCommand(), m.replayVerifyCommand(), m.replayCheckCommand())
 	return cmd
 }
 

@@ -29,8 +29,7 @@ func startTwinsUnder(t *testing.T, policy string) *twins {
 		})
 		conns = append(conns, twinConn(port))
 	}
-	startProxy(t, policy, targets...)
-	return &twins{a: conns[0], b: conns[1]}
+	return &twins{a: conns[0], b: conns[1], proxy: startProxy(t, policy, targets...)}
 }
 
 // startTwin starts one of the two servers.
