@@ -33,9 +33,6 @@ type Dialect struct {
 	Call    func(view *catalog.View, function uint32) (*facts.Facts, error)
 }
 
-// PolicyOptions are what this engine can do for a policy.
-var PolicyOptions = sqlpolicy.Options{Holds: true, Budgets: true, Plan: true}
-
 // Engine runs the proxy.
 type Engine struct {
 	config    *Config
@@ -82,7 +79,7 @@ func New(o Options) (*Engine, error) {
 		config: o.Config, protocols: o.Protocols, dialects: o.Dialects, log: o.Log, program: o.Program, metrics: newMetrics(),
 		now: time.Now, sessions: map[string]*session{}, cancels: map[string]func(){},
 	}
-	policy, err := sqlpolicy.Load(o.Config.Policy, PolicyOptions)
+	policy, err := sqlpolicy.Load(o.Config.Policy)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func (e *Engine) watch(ctx context.Context) {
 // at the next statement and login; other changes of the configuration at the
 // next start.
 func (e *Engine) Reload() {
-	policy, err := sqlpolicy.Load(e.config.Policy, PolicyOptions)
+	policy, err := sqlpolicy.Load(e.config.Policy)
 	if err != nil {
 		e.refuseReload(err)
 		return

@@ -103,26 +103,11 @@ func (l *loader) compile(n *strictyaml.Node, name, when string) {
 		n.Problem("rule %q: %v", name, err)
 		return
 	}
-	usesPlan := strings.Contains(fmt.Sprint(references(ast)), "plan")
-	if usesPlan && !l.opt.Plan {
-		n.Problem("rule %q: plan.* is not supported by this version; use stmt.limited, stmt.limit and stmt.filtered", name)
-	}
 	for i := range l.p.Rules {
 		if l.p.Rules[i].Name == name && l.p.Rules[i].When == when {
-			l.p.Rules[i].program, l.p.Rules[i].usesPlan = condition{program}, usesPlan
+			l.p.Rules[i].program = condition{program}
 		}
 	}
-}
-
-// references are the variables that a condition names.
-func references(ast *cel.Ast) []string {
-	var out []string
-	for _, r := range ast.NativeRep().ReferenceMap() {
-		if r.Name != "" {
-			out = append(out, r.Name)
-		}
-	}
-	return out
 }
 
 // plain takes our type names out of CEL's messages.

@@ -14,13 +14,12 @@ import (
 // end.
 type loader struct {
 	p     *Policy
-	opt   Options
 	late  []func()
 	names map[string]bool // of rules
 }
 
-func parse(name string, src []byte, opt Options) (*Policy, error) {
-	l := &loader{opt: opt, names: map[string]bool{}, p: &Policy{
+func parse(name string, src []byte) (*Policy, error) {
+	l := &loader{names: map[string]bool{}, p: &Policy{
 		Classes: map[string]*Class{}, Functions: map[string]bool{},
 		Default: facts.Allow, Unprovable: facts.Deny, Unparsed: facts.Deny,
 		Record: Record{Rows: 100, Constants: "hash"}, Approvers: Approvers{Count: 1, Within: 10 * time.Minute},
@@ -72,9 +71,6 @@ func each(n *strictyaml.Node, f func(*strictyaml.Node)) {
 
 func (l *loader) verdict(n *strictyaml.Node, words ...string) facts.Verdict {
 	word := n.OneOf(words...)
-	if word == "hold" && !l.opt.Holds {
-		n.Problem("holds are not supported by this version: nobody could be asked; use deny")
-	}
 	var v facts.Verdict
 	if word != "" {
 		_ = v.UnmarshalText([]byte(word)) // one of the words: never fails
@@ -230,9 +226,6 @@ func approversOf(n *strictyaml.Node, a *Approvers) {
 }
 
 func (l *loader) budget(n *strictyaml.Node) {
-	if !l.opt.Budgets {
-		n.Problem("budgets are not supported by this version; leave them out")
-	}
 	b := Budget{Then: facts.Deny, Approvers: l.p.Approvers}
 	approvers := false
 	amount := func(to *int64) func(*strictyaml.Node) {

@@ -74,7 +74,6 @@ type Rule struct {
 	Reason    string
 	Approvers Approvers
 	program   condition
-	usesPlan  bool
 }
 
 // Budget bounds what an identity may read in a window.
@@ -138,27 +137,19 @@ func (p *Policy) ReadsText() bool {
 	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return readsText.MatchString(r.When) })
 }
 
-// Options are what the program around can do; a policy that needs more is
-// refused at load.
-type Options struct {
-	Holds   bool // someone can be asked
-	Budgets bool
-	Plan    bool // the upstream's planner can be asked
-}
-
 // Load reads and checks the policy at path. The error is Problems, with all
 // that is wrong, or one of reading the file.
-func Load(path string, opt Options) (*Policy, error) {
+func Load(path string) (*Policy, error) {
 	src, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the policy: %w", err)
 	}
-	return Parse(filepath.Base(path), src, opt)
+	return Parse(filepath.Base(path), src)
 }
 
 // Parse is Load for bytes at hand; name stands in error messages.
-func Parse(name string, src []byte, opt Options) (*Policy, error) {
-	p, err := parse(name, src, opt)
+func Parse(name string, src []byte) (*Policy, error) {
+	p, err := parse(name, src)
 	if err != nil {
 		return nil, err
 	}

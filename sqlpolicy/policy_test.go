@@ -8,11 +8,9 @@ import (
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
-var everything = Options{Holds: true, Budgets: true, Plan: true}
-
 func load(t testing.TB, src string) *Policy {
 	t.Helper()
-	p, err := Parse("policy.yaml", []byte(src), everything)
+	p, err := Parse("policy.yaml", []byte(src))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +190,7 @@ rules:
     then: deny
 functions: [plain]
 `
-	_, err := Parse("policy.yaml", []byte(src), Options{})
+	_, err := Parse("policy.yaml", []byte(src))
 	if err == nil {
 		t.Fatal("it was loaded")
 	}
@@ -205,20 +203,6 @@ functions: [plain]
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
-		}
-	}
-}
-
-func TestCapabilities(t *testing.T) {
-	for _, src := range []string{
-		"version: 1\nrules: [{name: a, when: 'true', then: hold}]\n", "version: 1\nunprovable: hold\n", "version: 1\ndefault: hold\n",
-		"version: 1\nrules: [{name: a, when: 'plan.rows > 1', then: deny}]\n", "version: 1\nbudgets: [{rows: 1, per: 1h}]\n",
-	} {
-		if _, err := Parse("p", []byte(src), Options{}); err == nil || !strings.Contains(err.Error(), "not supported by this version") {
-			t.Errorf("%s: %v", src, err)
-		}
-		if _, err := Parse("p", []byte(src), everything); err != nil {
-			t.Errorf("%s: %v", src, err)
 		}
 	}
 }

@@ -187,7 +187,7 @@ func TestPlacesInConditions(t *testing.T) {
 		"on one line": {"    when: nowhere\n", "3:11"},
 		"accents":     {"    when: stmt.text == \"é\" && nowhere\n", "3:31"},
 	} {
-		_, err := Parse("p", []byte("version: 1\nrules:\n"+strings.Replace(c.src, "    when", "  - when", 1)+"    name: r\n    then: deny\n"), Options{})
+		_, err := Parse("p", []byte("version: 1\nrules:\n"+strings.Replace(c.src, "    when", "  - when", 1)+"    name: r\n    then: deny\n"))
 		if err == nil || !strings.HasPrefix(err.Error(), "p:"+c.want+":") {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}

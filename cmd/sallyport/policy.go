@@ -35,7 +35,7 @@ func (m *Main) policyCheckCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, files []string) error {
 			bad := false
 			for _, file := range files {
-				p, err := sqlpolicy.Load(file, proxy.PolicyOptions)
+				p, err := sqlpolicy.Load(file)
 				var problems strictyaml.Problems
 				switch {
 				case err == nil && asJSON:
@@ -128,7 +128,7 @@ func (m *Main) explain(ctx context.Context, x explaining, text string) error {
 	if x.policy != "" {
 		path = x.policy
 	}
-	p, err := sqlpolicy.Load(path, proxy.PolicyOptions)
+	p, err := sqlpolicy.Load(path)
 	if err != nil {
 		return broken(err)
 	}

@@ -30,7 +30,7 @@ func TestPolicyDocs(t *testing.T) {
 		switch b.info {
 		case "yaml":
 			var err error
-			if policy, err = sqlpolicy.Parse("docs/policy.md", []byte(b.text), proxy.PolicyOptions); err != nil {
+			if policy, err = sqlpolicy.Parse("docs/policy.md", []byte(b.text)); err != nil {
 				t.Fatalf("%v\n%s", err, b.text)
 			}
 			policies++

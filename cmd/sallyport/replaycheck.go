@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/sallyport-proxy/sallyport/proxy"
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 )
@@ -39,7 +38,7 @@ out. Exit code 3 means that something changes.`,
 			if !slices.Contains(replay.Formats, format) {
 				return fail(fmt.Errorf("there is no format %q", format), "there are "+strings.Join(replay.Formats, ", "))
 			}
-			p, err := sqlpolicy.Load(policy, proxy.PolicyOptions)
+			p, err := sqlpolicy.Load(policy)
 			if err != nil {
 				return broken(err)
 			}
