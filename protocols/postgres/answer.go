@@ -231,11 +231,12 @@ func (s *session) failed(body []byte) error {
 		s.out = appendError(s.out, e.refused)
 		sent = e.refused.message
 	case e != nil && e.kind == expectOwn:
-		e.own.fail(fmt.Errorf("a query of the proxy's own: %s (%s)", condition(r.code), r.code))
+		own := &wireError{severity: "ERROR", code: r.code, message: "the proxy could not " + e.own.what + ": " + condition(r.code)}
+		e.own.fail(own)
 		if e.own.synced {
 			return nil // its ReadyForQuery follows
 		}
-		s.out = appendError(s.out, &wireError{severity: "ERROR", code: r.code, message: "the proxy could not " + e.own.what + ": " + condition(r.code)})
+		s.out = appendError(s.out, own)
 	case s.scrubbing():
 		s.out = scrub(s.out, body, 'E')
 		sent = condition(r.code)

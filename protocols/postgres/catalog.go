@@ -14,8 +14,8 @@ import (
 // openCatalog logs in on a connection of the proxy's own and reads the schema
 // over it.
 func openCatalog(ctx context.Context, up protocols.Upstream, cred protocols.Credential) (protocols.CatalogSource, error) {
-	names := []string{"client_encoding", "standard_conforming_strings", "search_path", "application_name"}
-	values := []string{"UTF8", "on", "", "sallyport"}
+	names := []string{"client_encoding", "standard_conforming_strings", "search_path", "application_name", "statement_timeout", "lock_timeout"}
+	values := []string{"UTF8", "on", "", "sallyport", "0", "0"} // whatever the role's own are
 	l, err := logIn(ctx, up, cred, version30, names, values)
 	if err != nil {
 		return nil, err

@@ -1,29 +1,21 @@
 package postgres
 
-import "strings"
+import (
+	"strings"
 
-// checkSetting refuses start-up settings under which a text would mean
-// something else to the upstream than to the parser, or would print values.
-// SET statements get the same check from analysis.
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/pgsettings"
+)
+
+// checkSetting refuses start-up settings that SET statements may not set
+// either.
 func checkSetting(name, value string) *wireError {
-	v := strings.ToLower(strings.Trim(strings.TrimSpace(value), `'"`))
-	switch strings.ToLower(name) {
-	case "client_encoding":
-		if v != "utf8" && v != "utf-8" && v != "unicode" && v != "auto" {
-			return fatal("0A000", "client_encoding must be UTF8 through the proxy", "Set client_encoding=UTF8; drivers convert on their side.")
-		}
-	case "standard_conforming_strings":
-		if v != "on" && v != "true" && v != "1" && v != "yes" {
-			return fatal("0A000", "standard_conforming_strings must be on through the proxy", "Write escapes as E'…'.")
-		}
-	case "options":
+	if strings.EqualFold(name, "options") {
 		return checkOptions(value)
-	case "client_min_messages":
-		if strings.HasPrefix(v, "debug") || v == "log" {
-			return fatal("0A000", "client_min_messages must be notice or above through the proxy", "")
-		}
-	case "session_replication_role", "transform_null_equals", "backslash_quote":
-		return fatal("0A000", name+" cannot be set through the proxy", "")
+	}
+	if p := pgsettings.Check(name, value); p != nil {
+		w := fatal(p.Code, p.Message, p.Hint)
+		w.detail = p.Detail
+		return w
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/pgsettings"
 )
 
 // Analyse says what each statement of a text would do in a session that sees
@@ -102,10 +103,10 @@ func (b *batch) statement(n *pg_query.Node, text string, from int) (*catalog.Sta
 			o.changes().ReloadSession = true
 		}
 		if s.value != nil {
-			if p := CheckSetting(s.name, *s.value); p != nil {
+			if p := pgsettings.Check(s.name, *s.value); p != nil {
 				return nil, p
 			}
-		} else if s.name != "" && CheckSetting(s.name, "?") != nil || s.name == "" {
+		} else if s.name != "" && pgsettings.Check(s.name, "?") != nil || s.name == "" {
 			return nil, &facts.Problem{Code: "0A000", At: s.at, Message: "set_config needs the setting's name and value as literals through the proxy"}
 		}
 	}

@@ -487,14 +487,14 @@ func (o *one) index(s *pg_query.IndexStmt, e facts.Effect) {
 			return true
 		})
 	}
-	plain := map[string]bool{}
+	plain, kept := map[string]bool{}, map[string]bool{}
 	for _, p := range s.IndexParams {
 		x := p.GetIndexElem()
 		if x.Expr != nil {
 			expression = true
 			mention(x.Expr)
 		} else {
-			plain[x.Name] = true
+			plain[x.Name], kept[x.Name] = true, true
 		}
 	}
 	if s.WhereClause != nil {
@@ -508,8 +508,11 @@ func (o *one) index(s *pg_query.IndexStmt, e facts.Effect) {
 	if refs := o.keep(r, all, said); expression && len(refs) > 0 {
 		o.use(facts.Use{Kind: facts.UseOpaque, Columns: refs, What: "the expression of an index", At: -1})
 	}
+	for _, p := range s.IndexIncludingParams {
+		kept[p.GetIndexElem().GetName()] = true
+	}
 	long := map[string]bool{} // an index refuses what is too long for it, a third of a page
-	for name := range plain {
+	for name := range kept {
 		for _, c := range r.Columns {
 			if c.Name == name && !fixedSize(o.base(c.Type)) {
 				long[name] = true

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/pgsettings"
 )
 
 // dispatch gives a statement its effects by its kind. What has no case of its
@@ -183,7 +184,7 @@ func (o *one) set(s *pg_query.VariableSetStmt) error {
 	}
 	name := strings.ToLower(s.Name)
 	if s.Kind == pg_query.VariableSetKind_VAR_SET_VALUE {
-		if p := CheckSetting(name, strings.Join(values, ",")); p != nil {
+		if p := pgsettings.Check(name, strings.Join(values, ",")); p != nil {
 			return p
 		}
 	}
@@ -196,37 +197,6 @@ func (o *one) set(s *pg_query.VariableSetStmt) error {
 		}
 	case name == "search_path" || name == "role" || name == "session_authorization" || name == "" || verb == "RESET" && s.Kind == pg_query.VariableSetKind_VAR_RESET_ALL:
 		o.changes().ReloadSession = true
-	}
-	return nil
-}
-
-// CheckSetting refuses settings under which a text would mean something else
-// to the upstream than to the parser, or would print values.
-func CheckSetting(name, value string) *facts.Problem {
-	v := strings.ToLower(strings.TrimSpace(value))
-	refuse := func(why string) *facts.Problem {
-		return &facts.Problem{Code: "0A000", At: -1, Message: fmt.Sprintf("%s does not pass the proxy", name), Detail: why,
-			Hint: "Leave the setting at its default."}
-	}
-	switch strings.ToLower(name) {
-	case "client_encoding", "names":
-		if v != "utf8" && v != "utf-8" && v != "unicode" {
-			return refuse("Texts and values are read as UTF-8.")
-		}
-	case "standard_conforming_strings":
-		if v != "on" && v != "true" && v != "1" && v != "yes" {
-			return refuse("Texts are parsed with it on.")
-		}
-	case "client_min_messages":
-		if strings.HasPrefix(v, "debug") || v == "log" || v == "info" || v == "?" {
-			return refuse("Messages of that level print values.")
-		}
-	case "temp_file_limit", "max_stack_depth":
-		return refuse("Whether a statement fits it depends on the values it meets.")
-	case "session_replication_role", "transform_null_equals", "backslash_quote", "quote_all_identifiers", "event_triggers":
-		return refuse("It changes what statements mean.")
-	case "exit_on_error", "restrict_nonsystem_relation_kind":
-		return refuse("It changes what statements mean.")
 	}
 	return nil
 }
