@@ -304,6 +304,7 @@ const (
 	DenyUnsupported                   // 0A000
 	DenyBudget                        // 53400
 	DenyCancelled                     // 57014
+	DenyTooMany                       // 53300
 )
 
 func (d *Denial) Error() string { return d.Message }

@@ -34,6 +34,7 @@ type Config struct {
 	LogLevel      string
 	Drain         time.Duration
 	Limits        protocols.Limits
+	Sessions      int // of one target at once
 }
 
 // Secret is where a secret comes from.
@@ -99,7 +100,7 @@ func LoadConfig(path string, known []protocols.Protocol) (*Config, error) {
 		return nil, err
 	}
 	c := &Config{
-		Path: abs, Dir: filepath.Dir(abs), State: "sqlite:./var/state.db", Transcripts: "./var/transcripts", LogLevel: "info", AdminApproves: true, Drain: 30 * time.Second,
+		Path: abs, Dir: filepath.Dir(abs), State: "sqlite:./var/state.db", Transcripts: "./var/transcripts", LogLevel: "info", AdminApproves: true, Sessions: 1000, Drain: 30 * time.Second,
 		Limits: protocols.Limits{Statement: 8 << 20, Message: 64 << 20, Row: 16 << 20, Depth: 1000},
 	}
 	l := &configLoader{c: c, known: known, names: map[string]bool{}}
@@ -191,6 +192,7 @@ func (l *configLoader) root(root *strictyaml.Node) {
 			n.Map(map[string]func(*strictyaml.Node){
 				"row": bound(&c.Limits.Row, 1<<10, 1<<30), "statement": bound(&c.Limits.Statement, 1<<10, 64<<20),
 				"message": bound(&c.Limits.Message, 1<<10, 1<<30), "depth": bound(&c.Limits.Depth, 10, 3000),
+				"sessions": bound(&c.Sessions, 1, 1_000_000),
 			})
 		},
 	})

@@ -147,6 +147,9 @@ type target struct {
 	password string
 	listener net.Listener
 	cache    *analyses
+	// connections are those of clients, logged in or not, and sessions those
+	// that are logged in.
+	connections, sessions atomic.Int64
 
 	mu       sync.Mutex
 	catalogs map[string]*catalogs // by database
@@ -267,11 +270,13 @@ func (t *target) accept(ctx context.Context) {
 			continue
 		}
 		e.mu.Lock()
-		if e.draining {
+		// Strangers may be as many again as those who are logged in.
+		if e.draining || t.connections.Load() >= 2*int64(e.config.Sessions) {
 			e.mu.Unlock()
 			_ = conn.Close()
 			continue
 		}
+		t.connections.Add(1)
 		e.running.Add(1)
 		e.mu.Unlock()
 		go t.serve(ctx, conn)
@@ -282,6 +287,7 @@ func (t *target) accept(ctx context.Context) {
 func (t *target) serve(ctx context.Context, conn net.Conn) {
 	e := t.engine
 	defer e.running.Done()
+	defer t.connections.Add(-1)
 	defer func() {
 		if r := recover(); r != nil {
 			e.metrics.panics.Inc()

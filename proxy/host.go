@@ -67,6 +67,12 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 	if database != t.database() && !slices.Contains(t.config.Databases, database) {
 		return nil, &protocols.Denial{Kind: protocols.DenyDatabase, Message: fmt.Sprintf("database %q does not exist on target %s", bound(database, 64), t.config.Name), At: -1}
 	}
+	if t.sessions.Add(1) > int64(e.config.Sessions) {
+		t.sessions.Add(-1)
+		e.metrics.logins.WithLabelValues(t.config.Name, "too many").Inc()
+		return nil, &protocols.Denial{Kind: protocols.DenyTooMany, Message: fmt.Sprintf("target %s has too many sessions", t.config.Name), At: -1,
+			Hint: "Close connections that are not used, or pool them; limits.sessions in the configuration is the limit."}
+	}
 	now := e.now()
 	s := &session{
 		engine: e, target: t, id: newSessionID(now), identity: id, database: database, started: now, done: make(chan struct{}),
@@ -77,6 +83,7 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 		Address: l.Address, Options: l.Options, Policy: e.policy.Load().Hash, Program: e.program,
 	})
 	if err != nil {
+		t.sessions.Add(-1)
 		return nil, e.unrecorded(err)
 	}
 	e.mu.Lock()

@@ -140,6 +140,7 @@ func (s *session) Close(err error) {
 		e.metrics.unrecorded.Inc()
 		e.log.Error().Err(err).Str("session", s.id).Msg("CANNOT RECORD the end of a session")
 	}
+	s.target.sessions.Add(-1)
 	e.mu.Lock()
 	delete(e.sessions, s.id)
 	e.mu.Unlock()

@@ -264,3 +264,21 @@ func limitedChild(t *testing.T, blocks int, args ...string) (*exec.Cmd, *logBuff
 	}
 	return cmd, log
 }
+
+// TestTooManySessions: the limit is told, and a session that ends makes room.
+func TestTooManySessions(t *testing.T) {
+	s := startPostgreSQL(t, throwaway.Options{})
+	port := freePort(t)
+	p := writeProxy(t, "version: 1\n", target{name: "shop", port: port, password: "backend-secret",
+		upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address())})
+	p.write(t, "sallyport.yaml", readFile(t, p.config)+"limits: {sessions: 2}\n")
+	p.serve(t)
+	one, two := connect(t, twinConn(port)), connect(t, twinConn(port))
+	must(t, two, "SELECT 1")
+	if err := tryConnect(twinConn(port)); !hasCode(err, "53300") {
+		t.Errorf("%v, want 53300", err)
+	}
+	one.Close(context.Background())
+	p.stderr.await(t, 0, "session ended")
+	must(t, connect(t, twinConn(port)), "SELECT 1")
+}

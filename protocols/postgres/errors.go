@@ -44,6 +44,7 @@ var codes = map[protocols.DenialKind]string{
 	protocols.DenyUnsupported: "0A000",
 	protocols.DenyBudget:      "53400",
 	protocols.DenyCancelled:   "57014",
+	protocols.DenyTooMany:     "53300",
 }
 
 // toWire turns what admission answered into PostgreSQL's form. text is the
