@@ -1,0 +1,202 @@
+package replay
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// ExportFormats are what sessions can be written as.
+var ExportFormats = []string{"html", "sql", "jsonl", "csv"}
+
+// Recorded is a session as a whole, for exports.
+type Recorded struct {
+	ID         string
+	Identity   facts.Identity
+	Target     string
+	Database   string
+	Protocol   string
+	Address    string
+	Started    time.Time
+	End        string // why it ended, "" where it has not
+	Statements []*Statement
+}
+
+// Statement is one recorded statement with what came of it.
+type Statement struct {
+	ID       int64
+	At       time.Time
+	Kind     string
+	Text     string
+	Params   []facts.Param
+	Verdict  string
+	Rules    []facts.RuleHit
+	Masks    []string
+	Holds    []*Event // holds and grants
+	Columns  []string
+	Rows     [][]*string
+	Sent     int64 // rows that the client was sent
+	Tag      string
+	Code     string // of an error
+	Message  string
+	Why      string
+	Took     time.Duration
+	Finished bool
+	CopiesIn bool // COPY FROM STDIN, whose rows are not in the record
+}
+
+// Refused says that the policy did not let it pass.
+func (s *Statement) Refused() bool { return s.Code == RefusedCode }
+
+// Load reads a whole session.
+func Load(path string) (*Recorded, error) {
+	r := &Recorded{ID: SessionOf(path)}
+	open := map[int64]*Statement{}
+	err := Read(path, func(e *Event) error {
+		switch e.Type {
+		case TypeOpen:
+			r.ID, r.Target, r.Database, r.Protocol, r.Address, r.Started = e.Session, e.Target, e.Database, e.Protocol, e.Address, e.At
+			if e.Identity != nil {
+				r.Identity = *e.Identity
+			}
+		case TypeStatement:
+			s, err := newStatement(e)
+			if err != nil {
+				return err
+			}
+			open[e.ID] = s
+			r.Statements = append(r.Statements, s)
+		case TypeClose:
+			r.End = e.Reason
+		case TypeRecovered:
+			r.End = "cut short by a crash"
+		default:
+			if s := open[e.ID]; s != nil {
+				s.add(e)
+			}
+		}
+		return nil
+	})
+	return r, err
+}
+
+func newStatement(e *Event) (*Statement, error) {
+	s := &Statement{ID: e.ID, At: e.At, Kind: e.Kind, Text: e.Text, Params: e.Params, Verdict: facts.Deny.String()}
+	if e.Problem != nil {
+		s.Why = "not understood: " + e.Problem.Message
+		return s, nil
+	}
+	var d facts.Decision
+	var f facts.Facts
+	if err := json.Unmarshal(e.Decision, &d); err != nil {
+		return nil, fmt.Errorf("statement %d: its decision: %w", e.ID, err)
+	}
+	if err := json.Unmarshal(e.Facts, &f); err != nil {
+		return nil, fmt.Errorf("statement %d: its facts: %w", e.ID, err)
+	}
+	s.Verdict, s.Rules, s.Masks = d.Verdict.String(), d.Rules, maskList(&f, &d)
+	s.CopiesIn = f.Copy != nil && f.Copy.In
+	return s, nil
+}
+
+func (s *Statement) add(e *Event) {
+	switch e.Type {
+	case TypeHold, TypeGrant:
+		s.Holds = append(s.Holds, e)
+	case TypeRows:
+		if e.Columns != nil {
+			s.Columns = e.Columns
+		}
+		s.Rows = append(s.Rows, e.Cells...)
+	case TypeComplete, TypeError:
+		s.Finished, s.Sent, s.Tag, s.Code, s.Message = true, e.Rows, e.Tag, e.Code, e.Message
+		if e.Reason != "" {
+			s.Why = e.Reason
+		}
+		s.Took = time.Duration(e.Milliseconds * float64(time.Millisecond))
+	}
+}
+
+// Export writes sessions in one of the formats. The same files give the same
+// bytes.
+func Export(w io.Writer, format string, paths []string) error {
+	out := bufio.NewWriter(w)
+	var err error
+	switch format {
+	case "jsonl":
+		err = exportEvents(out, paths)
+	case "csv":
+		err = exportCSV(out, paths)
+	case "sql":
+		err = exportSQL(out, paths)
+	case "html":
+		err = exportHTML(out, paths)
+	default:
+		return fmt.Errorf("there is no format %q; there are %s", format, strings.Join(ExportFormats, ", "))
+	}
+	if ferr := out.Flush(); err == nil {
+		err = ferr
+	}
+	return err
+}
+
+// exportEvents writes every event with its session.
+func exportEvents(w io.Writer, paths []string) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for _, p := range paths {
+		id := SessionOf(p)
+		err := Read(p, func(e *Event) error {
+			e.Session = id
+			return enc.Encode(e)
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// exportCSV writes one line a statement.
+func exportCSV(w io.Writer, paths []string) error {
+	c := csv.NewWriter(w)
+	_ = c.Write([]string{"session", "identity", "target", "database", "statement", "at", "verdict", "rules", "masks", "outcome", "rows", "ms", "text"})
+	for _, p := range paths {
+		r, err := Load(p)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		for _, s := range r.Statements {
+			var rules []string
+			for _, h := range s.Rules {
+				rules = append(rules, h.Rule)
+			}
+			outcome := s.Tag
+			if s.Code != "" {
+				outcome = s.Code + ": " + s.Message
+			}
+			_ = c.Write([]string{
+				r.ID, r.Identity.Name, r.Target, r.Database, strconv.FormatInt(s.ID, 10), s.At.UTC().Format(time.RFC3339Nano), s.Verdict,
+				strings.Join(rules, "; "), strings.Join(s.Masks, "; "), outcome, strconv.FormatInt(s.Sent, 10),
+				strconv.FormatFloat(float64(s.Took.Microseconds())/1000, 'f', 3, 64), cellText(s.Text),
+			})
+		}
+	}
+	c.Flush()
+	return c.Error()
+}
+
+// cellText keeps a spreadsheet from taking a client's words for a formula.
+func cellText(s string) string {
+	if strings.HasPrefix(s, "=") || strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") || strings.HasPrefix(s, "@") {
+		return "'" + s
+	}
+	return s
+}
