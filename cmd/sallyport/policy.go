@@ -21,7 +21,7 @@ import (
 
 func (m *Main) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Check and explain policies"}
-	cmd.AddCommand(m.policyCheckCommand(), m.policyExplainCommand(), m.policyFactsCommand())
+	cmd.AddCommand(m.policyCheckCommand(), m.policyExplainCommand(), m.policyTestCommand(), m.policyFactsCommand())
 	return cmd
 }
 
