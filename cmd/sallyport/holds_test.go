@@ -484,3 +484,51 @@ func TestHoldOnFullDisk(t *testing.T) {
 	}
 	log.await(t, 0, "holding a statement")
 }
+
+// TestUnprovableHeld: what lineage cannot prove passes when people say so, as
+// it is, and the record says that too. What is known to tell never does.
+func TestUnprovableHeld(t *testing.T) {
+	h := startHolding(t, `version: 1
+classes: {salary: {mask: redact, compare: none}}
+columns: [{class: salary, match: ["customers.salary"]}]
+unprovable: hold
+approvers: {groups: [dba], within: 1m}
+`)
+	c := h.client(t)
+	id, end := c.start(t, "SELECT id, 1 / (salary - salary) FROM customers WHERE id = 3")
+	h.approvals(t, 0, "approve", "--as", "dana", id)
+	if err := awaitEnd(t, end); !hasCode(err, "22012") { // errors and all
+		t.Errorf("%v", err)
+	}
+	wantRefusal(t, execute(context.Background(), c.Conn, "simple", "SELECT id FROM customers WHERE salary > 5"))
+	c.passes(t, "SELECT id, salary FROM customers WHERE id = 3")
+	if _, out := runMain(t, "replay", "show", "--config", h.config, "last"); !strings.Contains(out, "although lineage cannot prove it safe") {
+		t.Errorf("the record does not say it:\n%s", out)
+	}
+}
+
+// TestUnparsed: a text that the parser does not understand passes where the
+// policy says so and no class binds; the server then says what it thinks of it.
+func TestUnparsed(t *testing.T) {
+	h := startHolding(t, "version: 1\nunparsed: allow\nrules: [{name: r, when: 'stmt.action == \"unknown\" && stmt.text.contains(\"never\")', then: deny}]\n")
+	c := h.client(t)
+	for _, way := range []string{"simple", "prepared"} {
+		if err := execute(context.Background(), c.Conn, way, "SELEC 1"); !hasCode(err, "42601") || !strings.Contains(err.Error(), `at or near "SELEC"`) {
+			t.Errorf("%s: %v", way, err)
+		}
+	}
+	wantRefusal(t, execute(context.Background(), c.Conn, "simple", "SELEC never"))
+	c.passes(t, "SELECT 1")
+	h.reload(t, "version: 1\nunparsed: hold\nclasses: {a: {}}\ncolumns: [{class: a, match: ['x.y']}]\n")
+	if err := execute(context.Background(), c.Conn, "simple", "SELEC 2"); !hasCode(err, "42501") {
+		t.Errorf("where a class binds: %v", err)
+	}
+	h.reload(t, "version: 1\nunparsed: hold\n")
+	_, end := c.start(t, "SELEC 3")
+	if err := c.PgConn().CancelRequest(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := awaitEnd(t, end); !hasCode(err, "57014") {
+		t.Errorf("%v", err)
+	}
+}
