@@ -50,6 +50,10 @@ type Statement struct {
 	Took     time.Duration
 	Finished bool
 	CopiesIn bool // COPY FROM STDIN, whose rows are not in the record
+	// Writes says that it does more than read and set its session, and
+	// Transaction that it begins or ends one.
+	Writes, Transaction bool
+	Masked              []int // result columns, from 0
 }
 
 // Refused says that the policy did not let it pass.
@@ -103,6 +107,20 @@ func newStatement(e *Event) (*Statement, error) {
 	}
 	s.Verdict, s.Rules, s.Masks = d.Verdict.String(), d.Rules, maskList(&f, &d)
 	s.CopiesIn = f.Copy != nil && f.Copy.In
+	for _, e := range f.Effects {
+		switch e.Action {
+		case facts.Read, facts.SessionSet:
+		case facts.Transaction:
+			s.Transaction = true
+		case facts.Copy:
+			s.Writes = s.Writes || s.CopiesIn
+		default:
+			s.Writes = true
+		}
+	}
+	for _, m := range d.Masks {
+		s.Masked = append(s.Masked, m.Output)
+	}
 	return s, nil
 }
 

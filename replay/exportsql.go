@@ -20,7 +20,7 @@ func exportSQL(w io.Writer, paths []string) error {
 		}
 		fmt.Fprintf(w, "-- session %s: %s on %s, database %s, %s\n", comment(r.ID), comment(r.Identity.Name), comment(r.Target), comment(r.Database), r.Started.UTC().Format(time.RFC3339))
 		for _, s := range r.Statements {
-			text, why := runnable(s)
+			text, why := Runnable(s)
 			if why != "" {
 				fmt.Fprintf(w, "-- %s: %s\n", why, comment(s.Text))
 				continue
@@ -36,8 +36,8 @@ func exportSQL(w io.Writer, paths []string) error {
 
 func comment(s string) string { return oneLine(s) }
 
-// runnable is a statement with its parameters in place, or why it is none.
-func runnable(s *Statement) (text, why string) {
+// Runnable is a statement with its parameters in place, or why it is none.
+func Runnable(s *Statement) (text, why string) {
 	switch {
 	case s.Refused() || s.Verdict == facts.Deny.String():
 		return "", "refused"

@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"protocols":                          {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask"},
 	"protocols/internal/wire":            {},
 	"protocols/postgres":                 {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/pgsettings"},
+	"replay/rerun":                       {"replay"},
 	"replay":                             {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy"},
 	"proxy/identity":                     {"protocols", "sqlpolicy/facts"},
 	"proxy/upstream":                     {"protocols"},

@@ -17,8 +17,8 @@ import (
 )
 
 func (m *Main) replayCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "replay", Short: "Show, verify, re-decide and export recorded sessions"}
-	cmd.AddCommand(m.replayShowCommand(), m.replayVerifyCommand(), m.replayCheckCommand(), m.replayExportCommand())
+	cmd := &cobra.Command{Use: "replay", Short: "Show, verify, re-decide, export and re-run recorded sessions"}
+	cmd.AddCommand(m.replayShowCommand(), m.replayVerifyCommand(), m.replayCheckCommand(), m.replayExportCommand(), m.replayRunCommand())
 	return cmd
 }
 
