@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/strictyaml"
 )
 
@@ -24,7 +27,7 @@ type Config struct {
 	Dir         string
 	Policy      string
 	State       string // as in the file
-	Transcripts string // a folder
+	Transcripts Transcripts
 	Keys        string
 	Console     string // address, "" for none
 	// AdminApproves says that the admin token may answer holds.
@@ -35,6 +38,15 @@ type Config struct {
 	Drain         time.Duration
 	Limits        protocols.Limits
 	Sessions      int // of one target at once
+}
+
+// Transcripts say where transcripts are and for how long.
+type Transcripts struct {
+	Place      string        // as in the file: file:PATH or s3://BUCKET
+	Dir        string        // the folder, or the one in which sessions are until they are in the bucket
+	PartSize   int64         // bytes
+	Retain     time.Duration // 0 for ever
+	Recipients []age.Recipient
 }
 
 // Secret is where a secret comes from.
@@ -100,7 +112,7 @@ func LoadConfig(path string, known []protocols.Protocol) (*Config, error) {
 		return nil, err
 	}
 	c := &Config{
-		Path: abs, Dir: filepath.Dir(abs), State: "sqlite:./var/state.db", Transcripts: "./var/transcripts", LogLevel: "info", AdminApproves: true, Sessions: 1000, Drain: 30 * time.Second,
+		Path: abs, Dir: filepath.Dir(abs), State: "sqlite:./var/state.db", Transcripts: Transcripts{Place: "file:./var/transcripts", PartSize: 64 << 20}, LogLevel: "info", AdminApproves: true, Sessions: 1000, Drain: 30 * time.Second,
 		Limits: protocols.Limits{Statement: 8 << 20, Message: 64 << 20, Row: 16 << 20, Depth: 1000},
 	}
 	l := &configLoader{c: c, known: known, names: map[string]bool{}}
@@ -111,7 +123,7 @@ func LoadConfig(path string, known []protocols.Protocol) (*Config, error) {
 	if err := file.Err(); err != nil {
 		return nil, err
 	}
-	for _, p := range []*string{&c.Policy, &c.Transcripts, &c.Keys} {
+	for _, p := range []*string{&c.Policy, &c.Transcripts.Dir, &c.Keys} {
 		*p = resolve(c.Dir, *p)
 	}
 	return c, nil
@@ -140,22 +152,7 @@ func (l *configLoader) root(root *strictyaml.Node) {
 	root.Map(map[string]func(*strictyaml.Node){
 		"version": func(n *strictyaml.Node) { n.Int(1, 1); has["version"] = true },
 		"policy":  text("policy", &c.Policy),
-		"storage": func(n *strictyaml.Node) {
-			n.Map(map[string]func(*strictyaml.Node){
-				"state": func(n *strictyaml.Node) {
-					if c.State = n.String(); !strings.HasPrefix(c.State, "sqlite:") {
-						n.Problem("must be sqlite:PATH")
-					}
-				},
-				"transcripts": func(n *strictyaml.Node) {
-					path, ok := strings.CutPrefix(n.String(), "file:")
-					if !ok || path == "" {
-						n.Problem("must be file:PATH")
-					}
-					c.Transcripts = path
-				},
-			})
-		},
+		"storage": l.storage,
 		"keys": func(n *strictyaml.Node) {
 			n.Map(map[string]func(*strictyaml.Node){"dir": text("keys", &c.Keys)})
 		},
@@ -201,8 +198,46 @@ func (l *configLoader) root(root *strictyaml.Node) {
 			root.Problem("key %q is missing", key)
 		}
 	}
+	if t := &c.Transcripts; t.Dir == "" {
+		t.Dir = "./var/spool"
+		if path, ok := strings.CutPrefix(t.Place, "file:"); ok {
+			t.Dir = path
+		}
+	}
 	if !has["keys"] {
 		c.Keys = "./var/keys"
+	}
+}
+
+func (l *configLoader) storage(n *strictyaml.Node) {
+	c, t := l.c, &l.c.Transcripts
+	n.Map(map[string]func(*strictyaml.Node){
+		"state": func(n *strictyaml.Node) {
+			if c.State = n.String(); !strings.HasPrefix(c.State, "sqlite:") {
+				n.Problem("must be sqlite:PATH")
+			}
+		},
+		"transcripts": func(n *strictyaml.Node) {
+			t.Place = n.String()
+			u, err := url.Parse(t.Place)
+			switch path, file := strings.CutPrefix(t.Place, "file:"); {
+			case file && path != "":
+			case err == nil && u.Scheme == "s3" && u.Host != "" && u.User == nil:
+			default:
+				n.Problem("must be file:PATH or s3://BUCKET?region=…&endpoint=…, without credentials, which come from the environment")
+			}
+		},
+		"spool":     func(n *strictyaml.Node) { t.Dir = n.String() },
+		"part_size": func(n *strictyaml.Node) { t.PartSize = n.Int(1<<20, 1<<30) },
+		"retain": func(n *strictyaml.Node) {
+			if t.Retain = n.Duration(); t.Retain < time.Hour {
+				n.Problem("must be an hour at least")
+			}
+		},
+		"recipients": func(n *strictyaml.Node) { t.Recipients = sqlpolicy.Recipients(n) },
+	})
+	if t.Dir != "" && strings.HasPrefix(t.Place, "file:") {
+		n.Problem("spool is for buckets: it is where sessions are until they are in one")
 	}
 }
 

@@ -33,7 +33,7 @@ targets:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Keys != filepath.Join(c.Dir, "var/keys") || c.Transcripts != filepath.Join(c.Dir, "var/transcripts") || c.Policy != filepath.Join(c.Dir, "policy.yaml") {
+	if c.Keys != filepath.Join(c.Dir, "var/keys") || c.Transcripts.Dir != filepath.Join(c.Dir, "var/transcripts") || c.Policy != filepath.Join(c.Dir, "policy.yaml") {
 		t.Errorf("%+v", c)
 	}
 	if got := sslMode(c.Targets[0].Upstream.URL); got != "verify-full" {

@@ -24,7 +24,7 @@ func (e *Engine) serveConsole() (end func(), err error) {
 		return nil, fmt.Errorf("console: %w", err)
 	}
 	srv := console.Server(console.Handler(console.Options{
-		Engine: consoleView{e}, Approvals: approvalsView{e}, Transcripts: e.config.Transcripts, Token: e.keys.AdminToken,
+		Engine: consoleView{e}, Approvals: approvalsView{e}, Transcripts: e.archive, Token: e.keys.AdminToken,
 		Metrics: promhttp.HandlerFor(e.metrics.registry, promhttp.HandlerOpts{}),
 	}))
 	served := make(chan struct{})

@@ -18,9 +18,11 @@ import (
 	"github.com/sallyport-proxy/sallyport/proxy/approval"
 	"github.com/sallyport-proxy/sallyport/proxy/budget"
 	"github.com/sallyport-proxy/sallyport/proxy/identity"
+	"github.com/sallyport-proxy/sallyport/proxy/register"
 	"github.com/sallyport-proxy/sallyport/proxy/store"
 	"github.com/sallyport-proxy/sallyport/proxy/upstream"
 	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/replay/archive"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -42,6 +44,9 @@ type Engine struct {
 	program   string
 	keys      *Keys
 	dir       *replay.Dir
+	archive   *archive.Archive
+	register  *register.Register
+	finished  chan struct{} // has an item when there may be something to ship
 	state     *sql.DB
 	approvals *approval.Book
 	ledger    *budget.Ledger
@@ -77,7 +82,7 @@ type Options struct {
 func New(o Options) (*Engine, error) {
 	e := &Engine{
 		config: o.Config, protocols: o.Protocols, dialects: o.Dialects, log: o.Log, program: o.Program, metrics: newMetrics(),
-		now: time.Now, sessions: map[string]*session{}, cancels: map[string]func(){},
+		now: time.Now, sessions: map[string]*session{}, cancels: map[string]func(){}, finished: make(chan struct{}, 1),
 	}
 	policy, err := sqlpolicy.Load(o.Config.Policy)
 	if err != nil {
@@ -92,7 +97,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.book.Store(book)
-	if e.dir, err = replay.OpenDir(o.Config.Transcripts, e.keys.Sign, e.now); err != nil {
+	if err := e.openTranscripts(); err != nil {
 		return nil, err
 	}
 	if e.state, err = store.Open(context.Background(), o.Config.State, o.Config.Dir); err != nil {
@@ -102,12 +107,8 @@ func New(o Options) (*Engine, error) {
 	if err := e.approvals.Sweep(context.Background()); err != nil {
 		return nil, fmt.Errorf("ending the holds whose time is over: %w", err)
 	}
-	n, err := e.dir.Recover()
-	if err != nil {
+	if err := e.recover(context.Background()); err != nil {
 		return nil, err
-	}
-	if n > 0 {
-		e.log.Warn().Int("transcripts", n).Msg("sealed what a crash had left")
 	}
 	for i := range o.Config.Targets {
 		t, err := e.newTarget(&o.Config.Targets[i])
@@ -217,6 +218,7 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	var helpers sync.WaitGroup
 	defer func() { stop(); helpers.Wait() }()
 	helpers.Go(func() { e.dir.Sync(background) })
+	helpers.Go(func() { e.keep(background) })
 	helpers.Go(func() { e.watch(background) })
 	if e.config.Console != "" {
 		end, err := e.serveConsole()
@@ -236,6 +238,7 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	for _, t := range e.targets {
 		t.close()
 	}
+	e.shipLast()
 	if err := e.state.Close(); err != nil {
 		return fmt.Errorf("closing the state: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/register"
 	"github.com/sallyport-proxy/sallyport/replay"
 )
 
@@ -81,7 +82,7 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 	s.record, err = e.dir.Create(&replay.Event{
 		Type: replay.TypeOpen, At: now, Session: s.id, Identity: &id, Target: t.config.Name, Protocol: t.protocol.Name, Database: database,
 		Address: l.Address, Options: l.Options, Policy: e.policy.Load().Hash, Program: e.program,
-	})
+	}, func() error { return e.register.Add(ctx, register.Begin, s.id, replay.Head{}) })
 	if err != nil {
 		t.sessions.Add(-1)
 		return nil, e.unrecorded(err)

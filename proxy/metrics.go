@@ -21,6 +21,7 @@ type metrics struct {
 	reloads    *prometheus.CounterVec
 	waiting    *prometheus.GaugeVec
 	unrecorded prometheus.Counter
+	unshipped  prometheus.Counter
 	panics     prometheus.Counter
 	caught     prometheus.Counter
 }
@@ -49,6 +50,7 @@ func newMetrics() *metrics {
 		catalogs:   counter("catalog_loads_total", "How often a schema was read.", "target"),
 		reloads:    counter("reloads_total", "Reloads of policy and configuration, by outcome.", "outcome"),
 		waiting:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_holds_waiting", Help: "Statements that wait for approval."}, []string{"target"}),
+		unshipped:  single("ship_failures_total", "Times that transcripts could not be put into their bucket; they stay in the spool."),
 		unrecorded: single("record_failures_total", "Statements refused because they could not be recorded."),
 		panics:     single("panics_total", "Sessions ended by a panic."),
 		caught:     single("origin_checks_failed_total", "Results stopped because a classed column was about to leave unmasked."),

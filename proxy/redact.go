@@ -98,7 +98,7 @@ func (e *Engine) storeCatalog(c *catalog.Catalog) (string, error) {
 	if _, ok := e.stored.Load(h); ok {
 		return h, nil
 	}
-	path := filepath.Join(e.config.Transcripts, "catalogs", h+".json.zst")
+	path := filepath.Join(e.config.Transcripts.Dir, "catalogs", h+".json.zst")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		b, err := json.Marshal(c)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/register"
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -136,7 +137,11 @@ func (s *session) Close(err error) {
 	if err != nil {
 		reason = err.Error()
 	}
-	if err := s.record.Close(&replay.Event{Type: replay.TypeClose, At: e.now(), Reason: reason, Statements: s.statements.Load(), Rows: s.rows.Load()}); err != nil {
+	head, err := s.record.Close(&replay.Event{Type: replay.TypeClose, At: e.now(), Reason: reason, Statements: s.statements.Load(), Rows: s.rows.Load()})
+	if err == nil {
+		err = e.register.Add(context.Background(), register.End, s.id, head)
+	}
+	if err != nil {
 		e.metrics.unrecorded.Inc()
 		e.log.Error().Err(err).Str("session", s.id).Msg("CANNOT RECORD the end of a session")
 	}

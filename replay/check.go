@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"filippo.io/age"
+
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
@@ -41,6 +43,8 @@ type Checked struct {
 	Unchanged  int            `json:"unchanged"`
 	Counts     map[Change]int `json:"counts"`
 	Groups     []Group        `json:"groups"`
+	// NeverMatched are the policy's rules that no statement met.
+	NeverMatched []string `json:"rules_never_matched"`
 }
 
 // Group is a change of statements of one shape for one reason.
@@ -72,6 +76,8 @@ type Example struct {
 // CheckOptions say how transcripts are checked.
 type CheckOptions struct {
 	Policy *sqlpolicy.Policy
+	// Identities open what is encrypted.
+	Identities []age.Identity
 	// Progress, if set, is told how many of the transcripts are done. Calls
 	// do not overlap.
 	Progress func(done, of int)
@@ -93,8 +99,8 @@ func Check(ctx context.Context, paths []string, opt CheckOptions) (*Checked, err
 		wg.Go(func() {
 			known := map[string]*facts.Facts{}
 			for i := int(next.Add(1)) - 1; i < len(paths) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				c := &checker{policy: opt.Policy, groups: map[string]*Group{}, counts: map[Change]int{}, known: known}
-				errs[i] = Read(paths[i], c.event)
+				c := &checker{policy: opt.Policy, groups: map[string]*Group{}, counts: map[Change]int{}, matched: map[string]bool{}, waiting: map[int64]*deferred{}, known: known}
+				errs[i] = Read(paths[i], opt.Identities, c.event)
 				results[i] = c
 				mu.Lock()
 				if done++; opt.Progress != nil {
@@ -113,11 +119,17 @@ func Check(ctx context.Context, paths []string, opt CheckOptions) (*Checked, err
 			return nil, fmt.Errorf("%s: %w", paths[i], err)
 		}
 	}
+	simulate(opt.Policy, results)
 	return merge(opt.Policy, results), nil
 }
 
 func merge(p *sqlpolicy.Policy, results []*checker) *Checked {
-	out := &Checked{Policy: p.Hash, Sessions: len(results), Counts: map[Change]int{}, Groups: []Group{}}
+	out := &Checked{Policy: p.Hash, Sessions: len(results), Counts: map[Change]int{}, Groups: []Group{}, NeverMatched: []string{}}
+	for i := range p.Rules {
+		if name := p.Rules[i].Name; !slices.ContainsFunc(results, func(c *checker) bool { return c.matched[name] }) {
+			out.NeverMatched = append(out.NeverMatched, name)
+		}
+	}
 	groups := map[string]*Group{}
 	for _, c := range results {
 		out.Statements += c.statements
@@ -162,6 +174,9 @@ type checker struct {
 	statements int
 	counts     map[Change]int
 	groups     map[string]*Group
+	matched    map[string]bool // rules
+	deferred   []*deferred
+	waiting    map[int64]*deferred // for their end
 	known      map[string]*facts.Facts // by their JSON: most statements repeat
 }
 
@@ -172,6 +187,11 @@ func (c *checker) event(e *Event) error {
 	case TypeStatement:
 		c.statements++
 		return c.statement(e)
+	case TypeComplete, TypeError:
+		if d := c.waiting[e.ID]; d != nil {
+			d.spent = facts.Spent{Rows: e.Rows, Bytes: e.Bytes}
+			delete(c.waiting, e.ID)
+		}
 	}
 	return nil
 }
@@ -201,6 +221,17 @@ func (c *checker) statement(e *Event) error {
 	after := c.policy.Decide(in)
 	if why := c.undecidable(e, &in, &before, after); why != "" {
 		c.note(e, Undecidable, "", before.Verdict.String(), "?", why)
+		return nil
+	}
+	for _, h := range after.Rules {
+		c.matched[h.Rule] = true
+	}
+	if after.Verdict != facts.Deny && slices.ContainsFunc(after.Budgets, func(i int) bool {
+		_, known := e.Spent[c.policy.Budgets[i].Name]
+		return !known
+	}) {
+		d := &deferred{c: c, e: e, f: f, before: &before, after: after}
+		c.deferred, c.waiting[e.ID] = append(c.deferred, d), d
 		return nil
 	}
 	c.compare(e, f, &before, after)
@@ -241,11 +272,6 @@ func (c *checker) undecidable(e *Event, in *sqlpolicy.Input, before, after *fact
 	switch {
 	case after.PlanWanted && e.Plan == nil:
 		return "a rule asks for the plan, which was not asked for when it was recorded"
-	case after.Verdict == facts.Allow && slices.ContainsFunc(after.Budgets, func(i int) bool {
-		_, known := e.Spent[c.policy.Budgets[i].Name]
-		return !known
-	}):
-		return "what was spent of the policy's budgets then is not known"
 	case in.Hidden && c.policy.ReadsText():
 		return "a rule reads stmt.text, whose constants the record hides"
 	case in.Hidden && after.Verdict != facts.Deny && slices.ContainsFunc(before.Refusals, sqlpolicy.ForHiddenConstant):

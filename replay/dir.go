@@ -15,22 +15,37 @@ import (
 	"sync"
 	"time"
 
+	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 )
 
 // Dir is a folder of transcripts. It is safe for concurrent use.
 type Dir struct {
 	root string
-	key  ed25519.PrivateKey
-	now  func() time.Time
+	opt  Options
 	zstd *zstd.Encoder
 
 	mu   sync.Mutex
 	open map[string]*Writer
 }
 
-// OpenDir opens root for writing, with the key that signs.
-func OpenDir(root string, key ed25519.PrivateKey, now func() time.Time) (*Dir, error) {
+// Options say how transcripts are written.
+type Options struct {
+	Key ed25519.PrivateKey // signs
+	Now func() time.Time
+	// Recipients, if there are any, are who can read what is sealed. The
+	// journal of a session is not encrypted until its frame is sealed.
+	Recipients []age.Recipient
+	// PartSize is how many bytes a part may have before another is begun; 0
+	// for one part only.
+	PartSize int64
+	// Finished, if set, is called when a part is complete: it will not change
+	// any more. It must not block.
+	Finished func()
+}
+
+// OpenDir opens root for writing.
+func OpenDir(root string, opt Options) (*Dir, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("making the transcripts' folder: %w", err)
 	}
@@ -38,25 +53,31 @@ func OpenDir(root string, key ed25519.PrivateKey, now func() time.Time) (*Dir, e
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{root: root, key: key, now: now, zstd: enc, open: map[string]*Writer{}}, nil
+	return &Dir{root: root, opt: opt, zstd: enc, open: map[string]*Writer{}}, nil
 }
 
 // Create starts the transcript of a session with its open event, handed to
-// the operating system.
-func (d *Dir) Create(e *Event) (*Writer, error) {
+// the operating system. begin is called in between, once there is a journal:
+// what it enters elsewhere is then never without one, and after a crash the
+// journal is sealed, whatever it holds.
+func (d *Dir) Create(e *Event, begin func() error) (*Writer, error) {
 	if e.Type != TypeOpen || e.Session == "" || strings.ContainsAny(e.Session, "/\\.") {
 		return nil, errors.New("a transcript begins with an open event")
 	}
 	e.Version = Version
-	w, err := d.create(e.Session, e.At)
+	w, err := d.create(e.Session)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.Append(e); err != nil {
-		return nil, err
+	err = begin()
+	if err == nil {
+		err = w.Append(e)
 	}
-	if err := w.Flush(); err != nil {
-		return nil, err
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.journal.Close())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,8 +128,8 @@ func (d *Dir) Changed(id string) <-chan struct{} {
 }
 
 // Recover seals the journals that a crash has left. It is called before any
-// session begins, and says how many it sealed.
-func (d *Dir) Recover() (int, error) {
+// session begins, and returns the sessions that it sealed.
+func (d *Dir) Recover() ([]string, error) {
 	var journals []string
 	err := filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".journal") {
@@ -117,14 +138,16 @@ func (d *Dir) Recover() (int, error) {
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("looking for journals: %w", err)
+		return nil, fmt.Errorf("looking for journals: %w", err)
 	}
+	var sealed []string
 	for _, j := range journals {
 		if err := d.recover(j); err != nil {
-			return 0, fmt.Errorf("recovering %s: %w", filepath.Base(j), err)
+			return nil, fmt.Errorf("recovering %s: %w", filepath.Base(j), err)
 		}
+		sealed = append(sealed, strings.TrimSuffix(filepath.Base(j), ".journal"))
 	}
-	return len(journals), nil
+	return sealed, nil
 }
 
 func (d *Dir) recover(journal string) error {
@@ -133,26 +156,31 @@ func (d *Dir) recover(journal string) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := os.ReadFile(base + ".transcript")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	sealed, part, size, err := readParts(base)
+	if err != nil {
 		return err
 	}
 	frames, rest := splitFrames(sealed)
 	if len(rest) > 0 { // the crash came while a frame was appended
-		if err := os.Truncate(base+".transcript", int64(len(sealed)-len(rest))); err != nil {
+		if err := os.Truncate(partPath(base, part), max(0, size-int64(len(rest)))); err != nil {
 			return err
 		}
 	}
-	var prev [32]byte
-	last := int64(0)
+	w := &Writer{dir: d, id: filepath.Base(base), path: base, part: max(1, part)}
+	ended := false
 	if len(frames) > 0 {
-		e, err := frames[len(frames)-1].seal()
-		if err != nil {
+		o, err := frames[len(frames)-1].open(nil)
+		if err != nil && !errors.Is(err, ErrEncrypted) {
 			return err
 		}
-		last = e.Number
-		if prev, err = sumOf(e.Sum); err != nil {
+		w.number = o.seal.Number
+		if w.prev, err = sumOf(o.seal.Sum); err != nil {
 			return err
+		}
+		if ended = o.seal.End; o.events != nil {
+			if ended, err = endsWell(o.events); err != nil {
+				return err
+			}
 		}
 	}
 	left = left[:bytes.LastIndexByte(left, '\n')+1]
@@ -160,54 +188,37 @@ func (d *Dir) recover(journal string) error {
 	if err != nil {
 		return err
 	}
-	if len(left) > 0 && first != last+1 {
-		left, number = nil, last // these are in the last frame already
+	if len(left) > 0 && first != w.number+1 {
+		left = nil // these are in the last frame already
 	}
-	if len(left) == 0 {
-		number = last
+	if len(left) > 0 {
+		w.number, ended = number, false
 	}
-	ended, err := endsWell(frames, left)
-	if err != nil {
-		return err
-	}
-	if number > 0 && !ended {
-		e := Event{Type: TypeRecovered, Number: number + 1, At: d.now().UTC().Truncate(time.Microsecond)}
+	if !ended {
+		w.number++
+		e := Event{Type: TypeRecovered, Number: w.number, At: d.opt.Now().UTC().Truncate(time.Microsecond)}
 		line, err := json.Marshal(e)
 		if err != nil {
 			return err
 		}
-		framed, _, err := d.sealFrame(filepath.Base(base), number+2, prev, append(append(left, line...), '\n'))
-		if err != nil {
-			return err
-		}
-		if err := appendFile(base+".transcript", framed); err != nil {
+		w.frame = append(append(left, line...), '\n')
+		if err := w.sealTo(true); err != nil {
 			return err
 		}
 	}
 	return os.Remove(journal)
 }
 
-// endsWell says whether a session's last event is one that ends it.
-func endsWell(frames []frame, left []byte) (bool, error) {
-	lines := left
-	if len(lines) == 0 && len(frames) > 0 {
-		b, err := frames[len(frames)-1].lines()
-		if err != nil {
-			return false, err
-		}
-		if lines, _, err = splitSeal(b); err != nil {
-			return false, err
-		}
-	}
-	ended := false
-	for line := range bytes.Lines(lines) {
+// endsWell says whether the last of events is one that ends a session.
+func endsWell(events []byte) (ended bool, err error) {
+	for line := range bytes.Lines(events) {
 		var e Event
 		if err := json.Unmarshal(line, &e); err != nil {
 			return false, err
 		}
 		ended = e.Type == TypeClose || e.Type == TypeRecovered
 	}
-	return ended && len(left) == 0, nil
+	return ended, nil
 }
 
 // span is the numbers of the first and the last event of whole lines.
@@ -235,10 +246,12 @@ func Files(root string) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		for _, ending := range []string{".transcript", ".journal"} {
-			if base, ok := strings.CutSuffix(path, ending); ok && !e.IsDir() {
-				seen[base+".transcript"] = true
-			}
+		base, _, ok := PartOf(path)
+		if !ok {
+			base, ok = strings.CutSuffix(path, ".journal")
+		}
+		if ok && !e.IsDir() {
+			seen[base+".transcript"] = true
 		}
 		return nil
 	})

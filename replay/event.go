@@ -90,4 +90,6 @@ type Event struct {
 	Sum       string `json:"sum,omitempty"`
 	Key       string `json:"key,omitempty"`
 	Signature string `json:"sig,omitempty"`
+	// End says that an encrypted frame is its session's last.
+	End bool `json:"end,omitempty"`
 }

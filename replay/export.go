@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -59,11 +61,12 @@ type Statement struct {
 // Refused says that the policy did not let it pass.
 func (s *Statement) Refused() bool { return s.Code == RefusedCode }
 
-// Load reads a whole session.
-func Load(path string) (*Recorded, error) {
+// Load reads a whole session. identities open what is encrypted, and sealed
+// constants stay sealed.
+func Load(path string, identities []age.Identity) (*Recorded, error) {
 	r := &Recorded{ID: SessionOf(path)}
 	open := map[int64]*Statement{}
-	err := Read(path, func(e *Event) error {
+	err := Read(path, identities, func(e *Event) error {
 		switch e.Type {
 		case TypeOpen:
 			r.ID, r.Target, r.Database, r.Protocol, r.Address, r.Started = e.Session, e.Target, e.Database, e.Protocol, e.Address, e.At
@@ -144,18 +147,18 @@ func (s *Statement) add(e *Event) {
 
 // Export writes sessions in one of the formats. The same files give the same
 // bytes.
-func Export(w io.Writer, format string, paths []string) error {
+func Export(w io.Writer, format string, paths []string, identities []age.Identity) error {
 	out := bufio.NewWriter(w)
 	var err error
 	switch format {
 	case "jsonl":
-		err = exportEvents(out, paths)
+		err = exportEvents(out, paths, identities)
 	case "csv":
-		err = exportCSV(out, paths)
+		err = exportCSV(out, paths, identities)
 	case "sql":
-		err = exportSQL(out, paths)
+		err = exportSQL(out, paths, identities)
 	case "html":
-		err = exportHTML(out, paths)
+		err = exportHTML(out, paths, identities)
 	default:
 		return fmt.Errorf("there is no format %q; there are %s", format, strings.Join(ExportFormats, ", "))
 	}
@@ -166,12 +169,12 @@ func Export(w io.Writer, format string, paths []string) error {
 }
 
 // exportEvents writes every event with its session.
-func exportEvents(w io.Writer, paths []string) error {
+func exportEvents(w io.Writer, paths []string, identities []age.Identity) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	for _, p := range paths {
 		id := SessionOf(p)
-		err := Read(p, func(e *Event) error {
+		err := Read(p, identities, func(e *Event) error {
 			e.Session = id
 			return enc.Encode(e)
 		})
@@ -183,11 +186,11 @@ func exportEvents(w io.Writer, paths []string) error {
 }
 
 // exportCSV writes one line a statement.
-func exportCSV(w io.Writer, paths []string) error {
+func exportCSV(w io.Writer, paths []string, identities []age.Identity) error {
 	c := csv.NewWriter(w)
 	_ = c.Write([]string{"session", "identity", "target", "database", "statement", "at", "verdict", "rules", "masks", "outcome", "rows", "ms", "text"})
 	for _, p := range paths {
-		r, err := Load(p)
+		r, err := Load(p, identities)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}

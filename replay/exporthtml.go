@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"filippo.io/age"
 )
 
 //go:embed pages/replay.html
@@ -44,10 +46,10 @@ var page = template.Must(template.New("replay.html").Funcs(template.FuncMap{
 
 // exportHTML writes one page that opens offline and asks nothing of any
 // network.
-func exportHTML(w io.Writer, paths []string) error {
+func exportHTML(w io.Writer, paths []string, identities []age.Identity) error {
 	var sessions []*Recorded
 	for _, p := range paths {
-		r, err := Load(p)
+		r, err := Load(p, identities)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}

@@ -6,15 +6,17 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
 // exportSQL writes what psql runs: the statements that passed, in order, with
 // their parameters in place. What was refused, and what has a constant that
 // the record hides, stands in comments.
-func exportSQL(w io.Writer, paths []string) error {
+func exportSQL(w io.Writer, paths []string, identities []age.Identity) error {
 	for _, p := range paths {
-		r, err := Load(p)
+		r, err := Load(p, identities)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -47,7 +48,7 @@ func withCheck(raw []byte) []byte {
 func splitFrames(b []byte) (frames []frame, rest []byte) {
 	offset := int64(0)
 	for len(b) > 0 {
-		n := frameLength(b)
+		n := max(frameLength(b), cryptLength(b))
 		if n == 0 || len(b) < n+checkLength || string(b[n:n+len(checkHead)]) != checkHead {
 			break
 		}
@@ -92,42 +93,60 @@ func frameLength(b []byte) int {
 
 var errFrame = errors.New("the frame cannot be decompressed")
 
-// lines are the frame's events with their seal.
-func (f frame) lines() ([]byte, error) {
+// decompress undoes one zstd frame.
+func decompress(raw []byte) ([]byte, error) {
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxFrame), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
 		return nil, err
 	}
 	defer dec.Close()
-	b, err := dec.DecodeAll(f.raw, nil)
+	b, err := dec.DecodeAll(raw, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errFrame, err)
 	}
 	return b, nil
 }
 
-// seal is the frame's last line.
-func (f frame) seal() (*Event, error) {
-	b, err := f.lines()
+// opened is a frame's content: the lines of its events, nil where they are
+// encrypted to others, and its seal.
+type opened struct {
+	events []byte
+	seal   *Event
+	sum    [32]byte // what the seal should say
+}
+
+// open reads a frame. An encrypted one that the identities do not open has a
+// seal and ErrEncrypted.
+func (f frame) open(identities []age.Identity) (*opened, error) {
+	if f.encrypted() {
+		seal, encrypted, err := f.cryptParts()
+		if err != nil {
+			return nil, err
+		}
+		prev, err := sumOf(seal.Prev)
+		if err != nil {
+			return nil, err
+		}
+		o := &opened{seal: seal, sum: cryptSum(prev, seal.End, encrypted)}
+		o.events, err = decrypt(encrypted, identities)
+		return o, err
+	}
+	b, err := decompress(f.raw)
 	if err != nil {
 		return nil, err
 	}
-	_, e, err := splitSeal(b)
-	return e, err
-}
-
-// splitSeal parts a frame's bytes into those that its seal covers and the
-// seal.
-func splitSeal(b []byte) (covered []byte, e *Event, err error) {
-	if len(b) == 0 || b[len(b)-1] != '\n' {
-		return nil, nil, errors.New("the frame does not end in a line")
+	at := bytes.LastIndexByte(b[:max(0, len(b)-1)], '\n') + 1
+	seal := &Event{}
+	if err := json.Unmarshal(b[at:], seal); err != nil || seal.Type != TypeSeal {
+		return nil, errors.New("the frame does not end in a seal")
 	}
-	at := bytes.LastIndexByte(b[:len(b)-1], '\n') + 1
-	e = &Event{}
-	if err := json.Unmarshal(b[at:], e); err != nil || e.Type != TypeSeal {
-		return nil, nil, errors.New("the frame does not end in a seal")
+	prev, err := sumOf(seal.Prev)
+	if err != nil {
+		return nil, err
 	}
-	return b[:at], e, nil
+	o := &opened{events: b[:at], seal: seal}
+	o.sum = sha256.Sum256(append(prev[:], o.events...))
+	return o, nil
 }
 
 func sumOf(s string) (sum [32]byte, err error) {

@@ -8,24 +8,29 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"filippo.io/age"
 )
 
 // Read gives the events of the transcript at path to each, in order: those of
 // its sealed frames, seals left out, then those of an open journal beside it.
 // Only whole lines are read, so that a session can be read while it runs.
-func Read(path string, each func(*Event) error) error {
-	base := strings.TrimSuffix(path, ".transcript")
+// identities open what is encrypted.
+func Read(path string, identities []age.Identity, each func(*Event) error) error {
+	base := baseOf(path)
 	// The journal first: what moves into a frame meanwhile is then seen
 	// twice, and told by its number, instead of not at all.
 	journal, err := os.ReadFile(base + ".journal")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading a journal: %w", err)
 	}
-	sealed, err := os.ReadFile(base + ".transcript")
-	if err != nil && (!errors.Is(err, fs.ErrNotExist) || journal == nil) {
-		return fmt.Errorf("reading a transcript: %w", err)
+	sealed, parts, _, err := readParts(base)
+	if err == nil && parts == 0 && journal == nil {
+		err = fmt.Errorf("reading a transcript: %w", &fs.PathError{Op: "open", Path: base + ".transcript", Err: fs.ErrNotExist})
+	}
+	if err != nil {
+		return err
 	}
 	last := int64(0)
 	one := func(line []byte) error {
@@ -40,18 +45,15 @@ func Read(path string, each func(*Event) error) error {
 			return nil
 		}
 		last = e.Number
-		if e.Type == TypeSeal {
-			return nil
-		}
 		return each(e)
 	}
 	frames, _ := splitFrames(sealed)
 	for _, f := range frames {
-		b, err := f.lines()
+		o, err := f.open(identities)
 		if err != nil {
 			return fmt.Errorf("%s at byte %d: %w", filepath.Base(path), f.offset, err)
 		}
-		for line := range bytes.Lines(b) {
+		for line := range bytes.Lines(o.events) {
 			if err := one(line); err != nil {
 				return err
 			}
@@ -84,9 +86,9 @@ type Summary struct {
 
 // Summarize reads a transcript for a list. An unreadable one gives what could
 // be read with the error.
-func Summarize(path string) (Summary, error) {
-	s := Summary{ID: strings.TrimSuffix(filepath.Base(path), ".transcript")}
-	err := Read(path, func(e *Event) error {
+func Summarize(path string, identities []age.Identity) (Summary, error) {
+	s := Summary{ID: SessionOf(path)}
+	err := Read(path, identities, func(e *Event) error {
 		switch e.Type {
 		case TypeOpen:
 			s.Identity, s.Target, s.Database, s.Address, s.Started = nameOf(e), e.Target, e.Database, e.Address, e.At
@@ -115,47 +117,9 @@ func Summarize(path string) (Summary, error) {
 // refused.
 const RefusedCode = "refused"
 
-// Find resolves a session's id, a unique beginning or end of it, "first" or
-// "last" to a transcript below root.
-func Find(root, id string) (string, error) {
-	files, err := Files(root)
-	if err != nil {
-		return "", err
-	}
-	if len(files) == 0 {
-		return "", fmt.Errorf("there are no transcripts in %s", root)
-	}
-	switch id {
-	case "first":
-		return files[0], nil
-	case "last":
-		return files[len(files)-1], nil
-	}
-	var found []string
-	for _, f := range files {
-		name := strings.TrimSuffix(filepath.Base(f), ".transcript")
-		if name == id {
-			return f, nil
-		}
-		if strings.HasPrefix(name, id) || strings.HasSuffix(name, id) {
-			found = append(found, f)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return "", fmt.Errorf("there is no session %q", id)
-	case 1:
-		return found[0], nil
-	}
-	return "", fmt.Errorf("%q fits %d sessions; give more of its id", id, len(found))
-}
-
 func nameOf(e *Event) string {
 	if e.Identity == nil {
 		return ""
 	}
 	return e.Identity.Name
 }
-
-// SessionOf is the session of a transcript's path.
-func SessionOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".transcript") }

@@ -1,7 +1,9 @@
 package replay
 
 import (
+	"bytes"
 	"crypto/ed25519"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,27 +12,51 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
-func testDir(t testing.TB) (*Dir, ed25519.PublicKey) {
+// shape is a way of storing transcripts that all tests of the format go through.
+type shape struct {
+	name       string
+	change     func(*Options)
+	identities []age.Identity
+}
+
+func shapes(t testing.TB) []shape {
+	t.Helper()
+	id, err := age.GenerateX25519Identity()
+	check(t, err)
+	encrypted := func(o *Options) { o.Recipients = []age.Recipient{id.Recipient()} }
+	return []shape{
+		{"plain", func(*Options) {}, nil},
+		{"parts", func(o *Options) { o.PartSize = 1 }, nil}, // a part a frame
+		{"encrypted", encrypted, []age.Identity{id}},
+		{"encrypted parts", func(o *Options) { encrypted(o); o.PartSize = 1 }, []age.Identity{id}},
+	}
+}
+
+func testDir(t testing.TB, s shape) (*Dir, ed25519.PublicKey) {
 	t.Helper()
 	pub, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	at := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
-	d, err := OpenDir(t.TempDir(), key, func() time.Time { at = at.Add(time.Millisecond); return at })
-	if err != nil {
-		t.Fatal(err)
-	}
+	opt := Options{Key: key, Now: func() time.Time { at = at.Add(time.Millisecond); return at }}
+	s.change(&opt)
+	d, err := OpenDir(t.TempDir(), opt)
+	check(t, err)
 	return d, pub
 }
+
+func (d *Dir) now() time.Time { return d.opt.Now() }
+
+func begin() error { return nil }
 
 // session writes a transcript of n statements; with end it is closed.
 func session(t testing.TB, d *Dir, id string, n int, end bool) string {
 	t.Helper()
-	w, err := d.Create(&Event{Type: TypeOpen, At: d.now(), Session: id, Target: "app", Identity: &facts.Identity{Name: "ana"}})
+	w, err := d.Create(&Event{Type: TypeOpen, At: d.now(), Session: id, Target: "app", Identity: &facts.Identity{Name: "ana"}}, begin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +69,11 @@ func session(t testing.TB, d *Dir, id string, n int, end bool) string {
 		check(t, w.Flush())
 	}
 	if end {
-		check(t, w.Close(&Event{Type: TypeClose, At: d.now(), Statements: int64(n)}))
+		head, err := w.Close(&Event{Type: TypeClose, At: d.now(), Statements: int64(n)})
+		check(t, err)
+		if read, err := ReadHead(w.path + ".transcript"); err != nil || read != head {
+			t.Errorf("head %+v, closed with %+v: %v", read, head, err)
+		}
 	}
 	return w.path + ".transcript"
 }
@@ -55,10 +85,10 @@ func check(t testing.TB, err error) {
 	}
 }
 
-func texts(t testing.TB, path string) []string {
+func texts(t testing.TB, path string, s shape) []string {
 	t.Helper()
 	var out []string
-	check(t, Read(path, func(e *Event) error {
+	check(t, Read(path, s.identities, func(e *Event) error {
 		if e.Type == TypeStatement {
 			out = append(out, e.Text)
 		}
@@ -67,88 +97,184 @@ func texts(t testing.TB, path string) []string {
 	return out
 }
 
+// each runs a test for every shape.
+func each(t *testing.T, f func(t *testing.T, s shape)) {
+	for _, s := range shapes(t) {
+		t.Run(s.name, func(t *testing.T) { f(t, s) })
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
-	d, pub := testDir(t)
-	path := session(t, d, "s1", 3000, true) // several frames
-	if got := texts(t, path); len(got) != 3000 || got[2999] != "SELECT 2999" {
-		t.Errorf("%d statements", len(got))
-	}
-	r, err := Verify(path, pub)
+	each(t, func(t *testing.T, s shape) {
+		d, pub := testDir(t, s)
+		path := session(t, d, "s1", 3000, true) // several frames
+		if got := texts(t, path, s); len(got) != 3000 || got[2999] != "SELECT 2999" {
+			t.Errorf("%d statements", len(got))
+		}
+		parts, err := Parts(path)
+		check(t, err)
+		r, err := Verify(path, pub, s.identities)
+		check(t, err)
+		if !r.OK() || r.Frames < 2 || !r.Ended || r.Encrypted || d.opt.PartSize > 0 && len(parts) != r.Frames || d.opt.PartSize == 0 && len(parts) != 1 {
+			t.Errorf("%d parts: %+v", len(parts), r)
+		}
+		blind, err := Verify(path, pub, nil)
+		check(t, err)
+		if !blind.OK() || blind.Events != r.Events || !blind.Ended || blind.Head != r.Head || blind.Encrypted != (s.identities != nil) {
+			t.Errorf("without identities: %+v", blind)
+		}
+		if err := Read(path, nil, func(*Event) error { return nil }); errors.Is(err, ErrEncrypted) != (s.identities != nil) {
+			t.Errorf("reading without identities: %v", err)
+		}
+		live := session(t, d, "s2", 3, false)
+		if got := texts(t, live, s); len(got) != 3 {
+			t.Errorf("%d statements of a live session", len(got))
+		}
+		if r, err := Verify(live, pub, nil); err != nil || !r.OK() || !r.Live {
+			t.Errorf("%+v, %v", r, err)
+		}
+		files, err := Files(d.root)
+		check(t, err)
+		if len(files) != 2 {
+			t.Errorf("files %q", files)
+		}
+	})
+}
+
+// TestSecret: nothing of the events stands in an encrypted transcript.
+func TestSecret(t *testing.T) {
+	s := shapes(t)[2]
+	d, _ := testDir(t, s)
+	b, err := os.ReadFile(session(t, d, "s1", 1, true))
 	check(t, err)
-	if !r.OK() || r.Frames < 2 || !r.Ended {
-		t.Errorf("%+v", r)
+	for _, word := range []string{"SELECT", "column", "ana"} {
+		if bytes.Contains(b, []byte(word)) {
+			t.Errorf("%q stands in it", word)
+		}
 	}
-	live := session(t, d, "s2", 3, false)
-	if got := texts(t, live); len(got) != 3 {
-		t.Errorf("%d statements of a live session", len(got))
-	}
-	if r, err := Verify(live, pub); err != nil || !r.OK() || !r.Live {
-		t.Errorf("%+v, %v", r, err)
+	other, err := age.GenerateX25519Identity()
+	check(t, err)
+	path := session(t, d, "s2", 1, true)
+	if err := Read(path, []age.Identity{other}, func(*Event) error { return nil }); !errors.Is(err, ErrEncrypted) {
+		t.Errorf("another's identity: %v", err)
 	}
 }
 
-// TestEveryByte flips a bit in each byte of a transcript: each is found.
+// TestEveryByte flips a bit in each byte of a transcript: each is found, also
+// by who cannot read it.
 func TestEveryByte(t *testing.T) {
+	all := shapes(t)
 	for range 3 { // signatures, and so the compressed bytes, differ by key
-		everyByte(t)
+		everyByte(t, all[0])
 	}
+	everyByte(t, all[2])
 }
 
-func everyByte(t *testing.T) {
-	d, pub := testDir(t)
+func everyByte(t *testing.T, s shape) {
+	d, pub := testDir(t, s)
 	path := session(t, d, "s1", 1, true)
 	b, err := os.ReadFile(path)
 	check(t, err)
 	for i := range b {
 		b[i] ^= 1
 		check(t, os.WriteFile(path, b, 0o600))
-		if r, err := Verify(path, pub); err != nil || r.OK() {
+		if r, err := Verify(path, pub, nil); err != nil || r.OK() {
 			t.Errorf("byte %d: %+v, %v", i, r, err)
 		}
 		b[i] ^= 1
 	}
 	for n := range b {
 		check(t, os.WriteFile(path, b[:n], 0o600))
-		if r, err := Verify(path, pub); err != nil || r.OK() {
+		if r, err := Verify(path, pub, nil); err != nil || r.OK() {
 			t.Errorf("cut to %d bytes: %+v, %v", n, r, err)
 		}
 	}
 }
 
 func TestFrames(t *testing.T) {
-	d, pub := testDir(t)
-	path := session(t, d, "s1", 6000, true)
-	b, err := os.ReadFile(path)
-	check(t, err)
-	frames, rest := splitFrames(b)
-	if len(frames) < 3 || len(rest) != 0 {
-		t.Fatalf("%d frames, %d bytes over", len(frames), len(rest))
-	}
-	other, err := os.ReadFile(session(t, d, "s2", 1, true))
-	check(t, err)
-	f := func(i int) []byte { return withCheck(append([]byte{}, frames[i].raw...)) }
-	var tail []byte
-	for i := 3; i < len(frames); i++ {
-		tail = append(tail, f(i)...)
-	}
-	for name, changed := range map[string][]byte{
-		"swapped":  join(f(1), f(0), f(2), tail),
-		"removed":  join(f(0), f(2), tail),
-		"repeated": join(f(0), f(1), f(1), f(2), tail),
-		"foreign":  join(b, other),
-		"cut":      join(f(0), f(1)),
-		"empty":    nil,
-	} {
-		check(t, os.WriteFile(path, changed, 0o600))
-		if r, err := Verify(path, pub); err != nil || r.OK() {
-			t.Errorf("%s: %+v, %v", name, r, err)
+	each(t, func(t *testing.T, s shape) {
+		if s.name == "parts" || s.name == "encrypted parts" {
+			t.Skip("of one file; TestParts has the others")
 		}
-	}
-	check(t, os.WriteFile(path, b, 0o600))
-	stranger, _, err := ed25519.GenerateKey(nil)
-	check(t, err)
-	if r, err := Verify(path, stranger); err != nil || r.OK() || !strings.Contains(r.Findings[0].Message, "this is key") {
-		t.Errorf("another key: %+v, %v", r, err)
+		d, pub := testDir(t, s)
+		path := session(t, d, "s1", 6000, true)
+		b, err := os.ReadFile(path)
+		check(t, err)
+		frames, rest := splitFrames(b)
+		if len(frames) < 3 || len(rest) != 0 {
+			t.Fatalf("%d frames, %d bytes over", len(frames), len(rest))
+		}
+		other, err := os.ReadFile(session(t, d, "s2", 1, true))
+		check(t, err)
+		f := func(i int) []byte { return withCheck(append([]byte{}, frames[i].raw...)) }
+		var tail []byte
+		for i := 3; i < len(frames); i++ {
+			tail = append(tail, f(i)...)
+		}
+		changes := map[string][]byte{
+			"swapped":  join(f(1), f(0), f(2), tail),
+			"removed":  join(f(0), f(2), tail),
+			"repeated": join(f(0), f(1), f(1), f(2), tail),
+			"foreign":  join(b, other),
+			"cut":      join(f(0), f(1)),
+			"empty":    nil,
+		}
+		if s.identities != nil {
+			// Who cuts frames off would have the last one left say that it is the end.
+			last := bytes.Replace(frames[1].raw, []byte(`"sig":`), []byte(`"end":true,"sig":`), 1)
+			binary.LittleEndian.PutUint32(last[4:], uint32(len(last)-8))
+			changes["an end that was put in"] = join(f(0), withCheck(last))
+			// Anybody can encrypt to a recipient.
+			forged, err := encrypt([]byte("no"), d.opt.Recipients)
+			check(t, err)
+			line, _, _ := bytes.Cut(frames[1].raw[8:], []byte("\n"))
+			changes["other content"] = join(f(0), withCheck(cryptFrame(line, forged)), f(2), tail)
+		}
+		for name, changed := range changes {
+			check(t, os.WriteFile(path, changed, 0o600))
+			if r, err := Verify(path, pub, nil); err != nil || r.OK() {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+		}
+		check(t, os.WriteFile(path, b, 0o600))
+		stranger, _, err := ed25519.GenerateKey(nil)
+		check(t, err)
+		if r, err := Verify(path, stranger, nil); err != nil || r.OK() || !strings.Contains(r.Findings[0].Message, "this is key") {
+			t.Errorf("another key: %+v, %v", r, err)
+		}
+	})
+}
+
+// TestParts takes each part away, and swaps two.
+func TestParts(t *testing.T) {
+	for _, s := range shapes(t)[1:] {
+		d, pub := testDir(t, s)
+		if d.opt.PartSize == 0 {
+			continue
+		}
+		path := session(t, d, "s1", 6000, true)
+		parts, err := Parts(path)
+		check(t, err)
+		if len(parts) < 4 {
+			t.Fatalf("%d parts", len(parts))
+		}
+		bad := func(what string) {
+			t.Helper()
+			if r, err := Verify(path, pub, nil); err != nil || r.OK() {
+				t.Errorf("%s, %s: %+v, %v", s.name, what, r, err)
+			}
+		}
+		away := filepath.Join(t.TempDir(), "away")
+		for i, p := range parts {
+			check(t, os.Rename(p, away))
+			bad(filepath.Base(p) + " is missing")
+			if _, err := ReadHead(path); errors.Is(err, os.ErrNotExist) != (i == 0) {
+				t.Errorf("head without part %d: %v", i+1, err)
+			}
+			check(t, os.Rename(away, p))
+		}
+		check(t, errors.Join(os.Rename(parts[1], away), os.Rename(parts[2], parts[1]), os.Rename(away, parts[2])))
+		bad("two parts are swapped")
 	}
 }
 
@@ -163,38 +289,52 @@ func join(parts ...[]byte) []byte {
 // TestRecover cuts a journal at every byte: whole events stay, the rest goes,
 // and the result verifies.
 func TestRecover(t *testing.T) {
-	for _, sealedFirst := range []bool{false, true} {
-		d, pub := testDir(t)
-		n := 4
-		if sealedFirst {
-			n = 1500
+	each(t, func(t *testing.T, s shape) {
+		for _, sealedFirst := range []bool{false, true} {
+			recoverCut(t, s, sealedFirst)
 		}
-		path := session(t, d, "s1", n, false)
-		journal := strings.TrimSuffix(path, ".transcript") + ".journal"
-		whole, err := os.ReadFile(journal)
+	})
+}
+
+func recoverCut(t *testing.T, s shape, sealedFirst bool) {
+	d, pub := testDir(t, s)
+	n := 4
+	if sealedFirst {
+		n = 1500
+	}
+	path := session(t, d, "s1", n, false)
+	journal := Journal(path)
+	whole, err := os.ReadFile(journal)
+	check(t, err)
+	parts, err := Parts(path)
+	check(t, err)
+	sealed := make([][]byte, len(parts))
+	for i, p := range parts {
+		sealed[i], err = os.ReadFile(p)
 		check(t, err)
-		sealed, _ := os.ReadFile(path)
-		step := max(1, len(whole)/200)
-		for cut := 0; cut <= len(whole); cut += step {
-			check(t, os.WriteFile(journal, whole[:cut], 0o600))
-			if sealedFirst {
-				check(t, os.WriteFile(path, sealed, 0o600))
-			} else {
-				_ = os.Remove(path)
-			}
-			if _, err := d.Recover(); err != nil {
-				t.Fatalf("cut at %d: %v", cut, err)
-			}
-			if _, err := os.Stat(journal); err == nil {
-				t.Fatalf("cut at %d: the journal stays", cut)
-			}
-			r, err := Verify(path, pub)
-			if cut < 200 && !sealedFirst { // not even the open event was whole
-				continue
-			}
-			if err != nil || !r.OK() && cut > 0 && len(whole[:cut]) > 300 {
-				t.Fatalf("cut at %d: %+v, %v", cut, r, err)
-			}
+	}
+	step := max(1, len(whole)/200)
+	for cut := 0; cut <= len(whole); cut += step {
+		made, err := Parts(path)
+		check(t, err)
+		for _, p := range made {
+			check(t, os.Remove(p))
+		}
+		for i, p := range parts {
+			check(t, os.WriteFile(p, sealed[i], 0o600))
+		}
+		check(t, os.WriteFile(journal, whole[:cut], 0o600))
+		if got, err := d.Recover(); err != nil || len(got) != 1 || got[0] != "s1" {
+			t.Fatalf("cut at %d: %q, %v", cut, got, err)
+		}
+		if _, err := os.Stat(journal); err == nil {
+			t.Fatalf("cut at %d: the journal stays", cut)
+		}
+		if r, err := Verify(path, pub, s.identities); err != nil || !r.OK() || !r.Ended {
+			t.Fatalf("cut at %d: %+v, %v", cut, r, err)
+		}
+		if want := bytes.Count(whole[:cut], []byte(`{"t":"statement"`)); !sealedFirst && len(texts(t, path, s)) < want-1 {
+			t.Fatalf("cut at %d: %d statements of %d", cut, len(texts(t, path, s)), want)
 		}
 	}
 }
@@ -202,22 +342,22 @@ func TestRecover(t *testing.T) {
 // TestRecoverBetween: the crash came after a frame was appended and before
 // the journal was emptied.
 func TestRecoverBetween(t *testing.T) {
-	d, pub := testDir(t)
+	d, pub := testDir(t, shapes(t)[0])
 	path := session(t, d, "s1", 5, false)
 	base := strings.TrimSuffix(path, ".transcript")
 	whole, err := os.ReadFile(base + ".journal")
 	check(t, err)
 	w := d.open["s1"]
 	w.mu.Lock()
-	check(t, w.seal())
+	check(t, w.seal(false))
 	w.mu.Unlock()
 	check(t, os.WriteFile(base+".journal", whole, 0o600))
 	_, err = d.Recover()
 	check(t, err)
-	if got := texts(t, path); len(got) != 5 {
+	if got := texts(t, path, shapes(t)[0]); len(got) != 5 {
 		t.Errorf("%d statements", len(got))
 	}
-	r, err := Verify(path, pub)
+	r, err := Verify(path, pub, nil)
 	check(t, err)
 	if !r.OK() {
 		t.Errorf("%+v", r)
@@ -225,8 +365,8 @@ func TestRecoverBetween(t *testing.T) {
 }
 
 func TestStickyError(t *testing.T) {
-	d, _ := testDir(t)
-	w, err := d.Create(&Event{Type: TypeOpen, At: d.now(), Session: "s1"})
+	d, _ := testDir(t, shapes(t)[0])
+	w, err := d.Create(&Event{Type: TypeOpen, At: d.now(), Session: "s1"}, begin)
 	check(t, err)
 	check(t, w.journal.Close()) // a dead store
 	check(t, w.Append(&Event{Type: TypeStatement}))
@@ -236,31 +376,37 @@ func TestStickyError(t *testing.T) {
 	if w.Append(&Event{Type: TypeStatement}) == nil {
 		t.Error("an event was taken after the failure")
 	}
-	if _, err := d.Create(&Event{Type: TypeStatement}); err == nil {
+	if _, err := d.Create(&Event{Type: TypeStatement}, begin); err == nil {
 		t.Error("a transcript without an open event")
 	}
 }
 
 func FuzzRead(f *testing.F) {
-	d, pub := testDir(f)
+	d, pub := testDir(f, shapes(f)[0])
 	b, err := os.ReadFile(session(f, d, "s1", 2, true))
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	s := shapes(f)[2]
+	d, pub = testDir(f, s)
+	if b, err = os.ReadFile(session(f, d, "s1", 2, true)); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(t.TempDir(), "s1.transcript")
 		check(t, os.WriteFile(path, b, 0o600))
-		_ = Read(path, func(*Event) error { return nil })
-		if _, err := Verify(path, pub); err != nil && errors.Is(err, os.ErrNotExist) {
+		_ = Read(path, s.identities, func(*Event) error { return nil })
+		if _, err := Verify(path, pub, s.identities); err != nil && errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 	})
 }
 
 func BenchmarkStatement(b *testing.B) {
-	d, _ := testDir(b)
-	w, err := d.Create(&Event{Type: TypeOpen, At: d.now(), Session: "s1"})
+	d, _ := testDir(b, shapes(b)[0])
+	w, err := d.Create(&Event{Type: TypeOpen, At: d.now(), Session: "s1"}, begin)
 	check(b, err)
 	cells := [][]byte{[]byte("12345")}
 	b.ReportAllocs()

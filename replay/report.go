@@ -90,6 +90,9 @@ func (c *Checked) text(w io.Writer) error {
 		fmt.Fprintf(&b, "      %s\n", Safe(g.because()))
 		fmt.Fprintf(&b, "      e.g. %s on %s, statement %d of %s: %s\n", Safe(x.Identity), Safe(x.Target), x.ID, Safe(x.Session), Safe(oneLine(x.Text)))
 	}
+	if len(c.NeverMatched) > 0 {
+		fmt.Fprintf(&b, "\nRules that no statement met: %s.\n", Safe(strings.Join(c.NeverMatched, ", ")))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

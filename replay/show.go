@@ -22,7 +22,7 @@ type ShowOptions struct {
 	JSON    bool // one event a line
 	Color   bool
 	Refused bool                // only what was refused or failed
-	Unseal  []age.Identity      // open the constants that are sealed to them
+	Unseal  []age.Identity      // open the constants and the transcripts that are sealed to them
 	Rows    int                 // at most so many rows of a result; 0 for all that are recorded
 	Wait    func(time.Duration) // between events, where Speed is set
 }
@@ -34,7 +34,7 @@ type ShowOptions struct {
 func Show(w io.Writer, path string, opt ShowOptions) error {
 	out := bufio.NewWriter(w)
 	p := &player{w: out, opt: opt, statements: map[int64]*shown{}}
-	err := Read(path, func(e *Event) error {
+	err := Read(path, opt.Unseal, func(e *Event) error {
 		if opt.Speed > 0 && opt.Wait != nil && !p.last.IsZero() {
 			if err := out.Flush(); err != nil {
 				return err

@@ -8,10 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"filippo.io/age"
 )
 
 // Finding is one thing that is wrong with a transcript. Frame counts from 1,
@@ -25,26 +25,38 @@ type Finding struct {
 
 // Report is the outcome of verifying one transcript.
 type Report struct {
-	Session  string    `json:"session"`
-	Frames   int       `json:"frames"`
-	Events   int64     `json:"events"`
-	Live     bool      `json:"live,omitempty"`  // a journal is open beside it
-	Ended    bool      `json:"ended,omitempty"` // it has a close or recovered event
-	Findings []Finding `json:"findings,omitempty"`
+	Session string `json:"session"`
+	Frames  int    `json:"frames"`
+	Events  int64  `json:"events"`
+	Live    bool   `json:"live,omitempty"`  // a journal is open beside it
+	Ended   bool   `json:"ended,omitempty"` // it has a close or recovered event
+	Head    Head   `json:"head"`
+	// Encrypted says that events could not be opened.
+	Encrypted bool      `json:"encrypted,omitempty"`
+	Findings  []Finding `json:"findings,omitempty"`
+}
+
+// Head is the last seal of a transcript: the number of its event and its sum
+// in hexadecimal. The zero value is that of a transcript without a seal.
+type Head struct {
+	Number int64  `json:"n"`
+	Sum    string `json:"sum"`
 }
 
 // OK says that nothing was found.
 func (r *Report) OK() bool { return len(r.Findings) == 0 }
 
 // Verify checks a transcript's chain, signatures and order. The error is one
-// of reading; what is wrong with the content is in the report.
-func Verify(path string, pub ed25519.PublicKey) (*Report, error) {
-	base := strings.TrimSuffix(path, ".transcript")
-	b, err := os.ReadFile(base + ".transcript")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// of reading; what is wrong with the content is in the report. Of an encrypted
+// transcript that identities do not open it checks all but the events' own
+// order: chain and signatures are over what is encrypted.
+func Verify(path string, pub ed25519.PublicKey, identities []age.Identity) (*Report, error) {
+	base := baseOf(path)
+	b, _, _, err := readParts(base)
+	if err != nil {
 		return nil, err
 	}
-	v := &verifier{pub: pub, report: &Report{Session: filepath.Base(base)}}
+	v := &verifier{pub: pub, identities: identities, report: &Report{Session: filepath.Base(base)}}
 	if journal, err := os.ReadFile(base + ".journal"); err == nil {
 		v.report.Live = true
 		defer v.journal(journal)
@@ -62,11 +74,34 @@ func Verify(path string, pub ed25519.PublicKey) (*Report, error) {
 	return v.report, nil
 }
 
+// ReadHead is the last seal of the transcript at path, unchecked. Where there
+// is neither transcript nor journal the error is fs.ErrNotExist.
+func ReadHead(path string) (Head, error) {
+	b, parts, _, err := readParts(baseOf(path))
+	if err != nil {
+		return Head{}, err
+	}
+	if parts == 0 {
+		_, err := os.Stat(Journal(path))
+		return Head{}, err
+	}
+	frames, _ := splitFrames(b)
+	if len(frames) == 0 {
+		return Head{}, errors.New("it has no whole frame")
+	}
+	o, err := frames[len(frames)-1].open(nil)
+	if err != nil && !errors.Is(err, ErrEncrypted) {
+		return Head{}, err
+	}
+	return Head{Number: o.seal.Number, Sum: o.seal.Sum}, nil
+}
+
 type verifier struct {
-	pub    ed25519.PublicKey
-	report *Report
-	prev   [32]byte
-	number int64
+	pub        ed25519.PublicKey
+	identities []age.Identity
+	report     *Report
+	prev       [32]byte
+	number     int64
 }
 
 func (v *verifier) find(frame int, offset int64, format string, args ...any) {
@@ -78,25 +113,16 @@ func (v *verifier) frame(n int, f frame) {
 	if sum := sha256.Sum256(f.raw); !bytes.Equal(sum[:], f.check) {
 		v.find(n, f.offset, "the frame's bytes are not those that were written")
 	}
-	b, err := f.lines()
-	if err != nil {
+	o, err := f.open(v.identities)
+	if err != nil && !errors.Is(err, ErrEncrypted) {
 		v.find(n, f.offset, "%v", err)
 		return
 	}
-	covered, seal, err := splitSeal(b)
-	if err != nil {
-		v.find(n, f.offset, "%v", err)
-		return
-	}
+	seal := o.seal
 	if seal.Prev != hex.EncodeToString(v.prev[:]) {
 		v.find(n, f.offset, "the frame does not follow the one before it: frames were removed, reordered or put in")
 	}
-	prev, err := sumOf(seal.Prev)
-	if err != nil {
-		v.find(n, f.offset, "%v", err)
-	}
-	sum := sha256.Sum256(append(append([]byte{}, prev[:]...), covered...))
-	if hex.EncodeToString(sum[:]) != seal.Sum {
+	if hex.EncodeToString(o.sum[:]) != seal.Sum {
 		v.find(n, f.offset, "the frame's events are not those that were sealed")
 	}
 	sealed, err := sumOf(seal.Sum)
@@ -111,8 +137,18 @@ func (v *verifier) frame(n int, f frame) {
 		}
 		v.find(n, f.offset, "%s", why)
 	}
-	v.events(n, f.offset, b)
-	v.prev = sealed
+	if o.events == nil {
+		v.report.Encrypted, v.report.Ended = true, v.report.Ended || seal.End
+		v.report.Events += seal.Number - v.number
+	} else {
+		v.events(n, f.offset, o.events)
+		v.report.Events++ // the seal
+		if seal.Number != v.number+1 {
+			v.find(n, f.offset, "the seal's number is %d, after event %d", seal.Number, v.number)
+		}
+	}
+	v.number, v.prev = seal.Number, sealed
+	v.report.Head = Head{Number: seal.Number, Sum: seal.Sum}
 }
 
 func (v *verifier) events(n int, offset int64, lines []byte) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,6 +28,7 @@ type Writer struct {
 	dir  *Dir
 	id   string
 	path string // of the transcript, without its ending
+	part int    // that frames are appended to, from 1
 
 	mu      sync.Mutex
 	err     error
@@ -40,8 +42,8 @@ type Writer struct {
 	changed chan struct{} // closed and replaced at each flush, for who follows
 }
 
-func (d *Dir) create(id string, at time.Time) (*Writer, error) {
-	path := filepath.Join(d.root, at.UTC().Format("2006/01/02"), id)
+func (d *Dir) create(id string) (*Writer, error) {
+	path := filepath.Join(d.root, filepath.FromSlash(Day(id)), id)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making a transcript's folder: %w", err)
 	}
@@ -49,7 +51,7 @@ func (d *Dir) create(id string, at time.Time) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a journal: %w", err)
 	}
-	return &Writer{dir: d, id: id, path: path, journal: j, changed: make(chan struct{})}, nil
+	return &Writer{dir: d, id: id, path: path, part: 1, journal: j, changed: make(chan struct{})}, nil
 }
 
 // Append adds an event; it gets its number here. It reaches the operating
@@ -174,7 +176,7 @@ func (w *Writer) roll() error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	return w.seal()
+	return w.seal(false)
 }
 
 // Flush hands what was appended to the operating system.
@@ -205,16 +207,13 @@ func (w *Writer) flush() error {
 	return nil
 }
 
-// seal makes the journal's bytes a frame of the transcript.
-func (w *Writer) seal() error {
+// seal makes the journal's bytes a frame of the transcript. end says that it
+// is the last.
+func (w *Writer) seal(end bool) error {
 	if w.err != nil || len(w.frame) == 0 {
 		return w.err
 	}
-	w.number++
-	framed, sum, err := w.dir.sealFrame(w.id, w.number, w.prev, w.frame)
-	if err == nil {
-		err = appendFile(w.path+".transcript", framed)
-	}
+	err := w.sealTo(end)
 	if err == nil {
 		err = w.journal.Truncate(0)
 	}
@@ -224,24 +223,54 @@ func (w *Writer) seal() error {
 	if err != nil {
 		return w.fail(fmt.Errorf("sealing a frame: %w", err))
 	}
-	w.prev, w.frame, w.dirty = sum, w.frame[:0], false
+	w.frame, w.dirty = w.frame[:0], false
 	return nil
 }
 
-// sealFrame ends a frame with its seal and compresses it.
-func (d *Dir) sealFrame(id string, number int64, prev [32]byte, frame []byte) (out []byte, sum [32]byte, err error) {
-	h := sha256.New()
-	h.Write(prev[:])
-	h.Write(frame)
-	h.Sum(sum[:0])
-	e := Event{Type: TypeSeal, Number: number, At: d.now().UTC().Truncate(time.Microsecond), Prev: hex.EncodeToString(prev[:]), Sum: hex.EncodeToString(sum[:]),
-		Key: KeyID(d.key.Public().(ed25519.PublicKey)), Signature: hex.EncodeToString(ed25519.Sign(d.key, sealText(id, number, sum)))}
+// sealTo appends the open frame to the transcript, ended by its seal.
+func (w *Writer) sealTo(end bool) error {
+	opt := &w.dir.opt
+	w.number++
+	e := Event{Type: TypeSeal, Number: w.number, At: opt.Now().UTC().Truncate(time.Microsecond), Prev: hex.EncodeToString(w.prev[:]),
+		Key: KeyID(opt.Key.Public().(ed25519.PublicKey))}
+	var sum [32]byte
+	var encrypted []byte
+	if len(opt.Recipients) == 0 {
+		h := sha256.New()
+		h.Write(w.prev[:])
+		h.Write(w.frame)
+		h.Sum(sum[:0])
+	} else {
+		var err error
+		if encrypted, err = encrypt(w.dir.zstd.EncodeAll(w.frame, nil), opt.Recipients); err != nil {
+			return err
+		}
+		e.End, sum = end, cryptSum(w.prev, end, encrypted)
+	}
+	e.Sum, e.Signature = hex.EncodeToString(sum[:]), hex.EncodeToString(ed25519.Sign(opt.Key, sealText(w.id, w.number, sum)))
 	line, err := json.Marshal(e)
 	if err != nil {
-		return nil, sum, err
+		return err
 	}
-	whole := append(append(append(make([]byte, 0, len(frame)+len(line)+1), frame...), line...), '\n')
-	return withCheck(d.zstd.EncodeAll(whole, nil)), sum, nil
+	var raw []byte
+	if encrypted != nil {
+		raw = cryptFrame(line, encrypted)
+	} else {
+		whole := append(append(append(make([]byte, 0, len(w.frame)+len(line)+1), w.frame...), line...), '\n')
+		raw = w.dir.zstd.EncodeAll(whole, nil)
+	}
+	size, err := appendFile(partPath(w.path, w.part), withCheck(raw))
+	if err != nil {
+		return err
+	}
+	w.prev = sum
+	if opt.PartSize > 0 && size >= opt.PartSize && !end {
+		w.part++
+		if opt.Finished != nil {
+			opt.Finished()
+		}
+	}
+	return nil
 }
 
 func sealText(id string, number int64, sum [32]byte) []byte {
@@ -254,23 +283,28 @@ func KeyID(pub ed25519.PublicKey) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// appendFile appends and syncs.
-func appendFile(path string, b []byte) error {
+// appendFile appends and syncs, and returns the file's size.
+func appendFile(path string, b []byte) (int64, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync()); err != nil {
+		return 0, errors.Join(err, f.Close())
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	return size, errors.Join(err, f.Close())
 }
 
-// Close appends the close event, seals and ends the transcript.
-func (w *Writer) Close(e *Event) error {
+// Close appends the close event, seals and ends the transcript, and returns
+// its head.
+func (w *Writer) Close(e *Event) (Head, error) {
 	err := w.Append(e)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil {
-		err = errors.Join(w.flush(), w.seal())
+		err = errors.Join(w.flush(), w.seal(true))
 	}
 	w.closed = true
 	w.dir.forget(w)
@@ -280,7 +314,10 @@ func (w *Writer) Close(e *Event) error {
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
-	return err
+	if f := w.dir.opt.Finished; err == nil && f != nil {
+		f()
+	}
+	return Head{Number: w.number, Sum: hex.EncodeToString(w.prev[:])}, err
 }
 
 // sync makes what was handed over survive a power cut.

@@ -37,7 +37,8 @@ func (p *Policy) Decide(in Input) *facts.Decision {
 			Refusals: []facts.Refusal{{Message: "nothing is known of this statement", At: -1}}}
 	}
 	b := p.bind(&in)
-	d := &facts.Decision{Verdict: facts.Allow, Record: p.Record.Rows, Classes: b.touchedClasses(), Scrub: b.scrub()}
+	d := &facts.Decision{Verdict: facts.Allow, Classes: b.touchedClasses(), Scrub: b.scrub()}
+	d.Record = p.Record.rows(in.Session.Target, d.Classes)
 	b.refusals(d)
 	b.masks(d)
 	b.secrets(d)

@@ -278,23 +278,17 @@ func (l *loader) functions(n *strictyaml.Node) {
 func (l *loader) record(n *strictyaml.Node) {
 	place := n
 	n.Map(map[string]func(*strictyaml.Node){
-		"rows": func(n *strictyaml.Node) {
-			switch s, _ := n.Value().(string); s {
-			case "all":
-				l.p.Record.Rows = -1
-			case "none":
-				l.p.Record.Rows = 0
-			case "":
-				l.p.Record.Rows = int(n.Int(0, 1_000_000))
-			default:
-				n.Problem("must be all, none or a number of rows")
+		"rows": func(n *strictyaml.Node) { l.p.Record.Rows = keptRows(n) },
+		"by": func(n *strictyaml.Node) {
+			for _, e := range n.List() {
+				l.recordBy(e)
 			}
 		},
 		"constants": func(n *strictyaml.Node) {
 			l.p.Record.Constants = n.OneOf("hash", "sealed")
 			place = n
 		},
-		"recipients": l.recipients,
+		"recipients": func(n *strictyaml.Node) { l.p.Record.recipients = Recipients(n) },
 	})
 	switch r := &l.p.Record; {
 	case r.Sealed() && len(r.recipients) == 0:
@@ -302,6 +296,33 @@ func (l *loader) record(n *strictyaml.Node) {
 	case !r.Sealed() && len(r.recipients) > 0:
 		n.Problem("recipients are for constants: sealed")
 	}
+}
+
+// keptRows is a number of rows, -1 for all.
+func keptRows(n *strictyaml.Node) int {
+	switch s, _ := n.Value().(string); s {
+	case "all":
+		return -1
+	case "none":
+		return 0
+	case "":
+		return int(n.Int(0, 1_000_000))
+	}
+	n.Problem("must be all, none or a number of rows")
+	return 0
+}
+
+func (l *loader) recordBy(n *strictyaml.Node) {
+	b, said := RecordBy{}, false
+	n.Map(map[string]func(*strictyaml.Node){
+		"classes": func(n *strictyaml.Node) { b.Classes = l.classes(n) },
+		"targets": func(n *strictyaml.Node) { b.Targets = n.Strings() },
+		"rows":    func(n *strictyaml.Node) { b.Rows, said = keptRows(n), true },
+	})
+	if !said || len(b.Classes)+len(b.Targets) == 0 {
+		n.Problem("needs rows, and classes or targets")
+	}
+	l.p.Record.By = append(l.p.Record.By, b)
 }
 
 func (l *loader) limits(n *strictyaml.Node) {

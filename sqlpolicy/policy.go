@@ -99,8 +99,27 @@ type Scope struct {
 // Record says what transcripts keep. Rows is -1 for all.
 type Record struct {
 	Rows       int
+	By         []RecordBy // the first that fits comes before Rows
 	Constants  string // hash or sealed
 	recipients []age.Recipient
+}
+
+// RecordBy says how many rows are kept of results of these targets
+// that read one of these classes, where they are named.
+type RecordBy struct {
+	Classes, Targets []string
+	Rows             int
+}
+
+// rows is how many rows of a result are kept.
+func (r *Record) rows(target string, classes []string) int {
+	for i := range r.By {
+		b := &r.By[i]
+		if (len(b.Targets) == 0 || slices.Contains(b.Targets, target)) && (len(b.Classes) == 0 || intersects(b.Classes, classes)) {
+			return b.Rows
+		}
+	}
+	return r.Rows
 }
 
 // Limits of the policy, in bytes and counts; 0 is the configuration's.

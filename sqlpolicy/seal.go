@@ -10,8 +10,9 @@ import (
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/strictyaml"
 )
 
-// recipients reads the age recipients that constants are sealed to.
-func (l *loader) recipients(n *strictyaml.Node) {
+// Recipients reads a list of age recipients.
+func Recipients(n *strictyaml.Node) []age.Recipient {
+	var out []age.Recipient
 	list := n.Strings()
 	for i, e := range n.List() {
 		r, err := age.ParseX25519Recipient(list[i])
@@ -19,8 +20,9 @@ func (l *loader) recipients(n *strictyaml.Node) {
 			e.Problem("no age recipient (age1…, as age-keygen prints it): %v", err)
 			continue
 		}
-		l.p.Record.recipients = append(l.p.Record.recipients, r)
+		out = append(out, r)
 	}
+	return out
 }
 
 // Sealed says that constants are sealed to recipients, not hashed.

@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"protocols/internal/wire":            {},
 	"protocols/postgres":                 {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/pgsettings"},
 	"replay/rerun":                       {"replay"},
+	"replay/archive":                     {"replay"},
 	"replay":                             {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy"},
 	"proxy/identity":                     {"protocols", "sqlpolicy/facts"},
 	"proxy/upstream":                     {"protocols"},
@@ -31,10 +32,11 @@ var allowed = map[string][]string{
 	"proxy/store":                        {"sqlpolicy/facts"},
 	"proxy/approval":                     {"sqlpolicy/facts"},
 	"proxy/budget":                       {"sqlpolicy/facts"},
-	"proxy/console":                      {"replay", "sqlpolicy/facts"},
+	"proxy/register":                     {"replay"},
+	"proxy/console":                      {"replay", "replay/archive", "sqlpolicy/facts"},
 	"proxy/console/client":               {"proxy/console", "replay", "sqlpolicy/facts"},
-	"proxy": {"protocols", "replay", "sqlpolicy", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/strictyaml",
-		"proxy/identity", "proxy/approval", "proxy/budget", "proxy/upstream", "proxy/store", "proxy/console"},
+	"proxy": {"protocols", "replay", "replay/archive", "sqlpolicy", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/strictyaml",
+		"proxy/identity", "proxy/approval", "proxy/budget", "proxy/upstream", "proxy/register", "proxy/store", "proxy/console"},
 }
 
 // TestImports holds the edges between the rooms. cmd may import everything.

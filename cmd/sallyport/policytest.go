@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy"
+	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
@@ -24,18 +26,19 @@ import (
 )
 
 func (m *Main) policyTestCommand() *cobra.Command {
-	var policy, schema, format string
+	var policy, schema, format, recorded string
 	formats := []string{"text", "json", "junit"}
 	cmd := &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Run cases: who asks what, and what should become of it",
 		Long: `Decides the statements of case files and compares what becomes of them with what
-each case expects. No database is asked: the schema is a catalog file, as it lies
-beside the transcripts (catalogs/HASH.json.zst).
+each case expects. The schema is SQL, which is run on a throwaway PostgreSQL (of this
+machine's; the cases' statements never run), or a catalog file as it lies beside the
+transcripts (catalogs/HASH.json.zst).
 
   version: 1
   policy: policy.yaml              # beside the file, or --policy
-  schema: catalogs/ab12….json.zst  # beside the file, or --schema
+  schema: schema.sql               # beside the file, or --schema
   cases:
     - name: analysts see masked addresses
       groups: [analyst]            # and as: NAME, kind: machine
@@ -50,14 +53,16 @@ beside the transcripts (catalogs/HASH.json.zst).
       expect: hold
       rule: bulk-read
 
-Rules that no case makes match are listed. Exit code 3 means that a case failed.`,
-		Example: "  sallyport policy test --policy new.yaml cases.yaml",
+Rules that no case makes match are listed; with --recorded those that neither a case
+nor a recorded statement does. Exit code 3 means that a case failed.`,
+		Example: `  sallyport policy test --policy new.yaml cases.yaml
+  sallyport policy test --recorded recorded/ cases.yaml`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(formats, format) {
 				return fail(fmt.Errorf("there is no format %q", format), "there are "+strings.Join(formats, ", "))
 			}
-			run := &policyTest{matched: map[string]bool{}}
+			run := &policyTest{matched: map[string]bool{}, recorded: recorded}
 			for _, path := range args {
 				if err := run.file(cmd.Context(), path, policy, schema); err != nil {
 					return err
@@ -74,7 +79,9 @@ Rules that no case makes match are listed. Exit code 3 means that a case failed.
 	}
 	f := cmd.Flags()
 	f.StringVarP(&policy, "policy", "p", "", "the policy, instead of the files' own")
-	f.StringVar(&schema, "schema", "", "the catalog file, instead of the files' own")
+	f.StringVar(&schema, "schema", "", "the schema, instead of the files' own: SQL or a catalog file")
+	f.StringVar(&recorded, "recorded", "", "a folder of transcripts: count the rules that their statements match, too")
+	_ = cmd.MarkFlagDirname("recorded")
 	f.StringVar(&format, "format", "text", strings.Join(formats, ", "))
 	_ = cmd.MarkFlagFilename("policy", "yaml", "yml")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
@@ -83,6 +90,7 @@ Rules that no case makes match are listed. Exit code 3 means that a case failed.
 
 // policyTest runs case files.
 type policyTest struct {
+	recorded string
 	results []caseResult
 	rules   []string
 	matched map[string]bool
@@ -128,9 +136,12 @@ func (t *policyTest) file(ctx context.Context, path, policy, schema string) erro
 	if err != nil {
 		return broken(err)
 	}
-	c, err := proxy.ReadCatalog(ctx, nil, nil, nil, schema)
+	c, err := readSchema(ctx, schema)
 	if err != nil {
-		return fail(fmt.Errorf("reading the schema: %w", err), "it is a file of the transcripts' folder catalogs")
+		return fail(fmt.Errorf("reading the schema %s: %w", schema, err), "it is a file of SQL, or one of the transcripts' folder catalogs")
+	}
+	if err := t.countRecorded(ctx, p); err != nil {
+		return err
 	}
 	for _, r := range p.Rules {
 		if !slices.Contains(t.rules, r.Name) {
@@ -140,6 +151,64 @@ func (t *policyTest) file(ctx context.Context, path, policy, schema string) erro
 	for i := range file.cases {
 		problem := t.run(p, c, &file.cases[i])
 		t.results = append(t.results, caseResult{File: path, Name: file.cases[i].name, Passed: problem == "", Problem: problem})
+	}
+	return nil
+}
+
+// readSchema reads a catalog file, or makes the schema of a file of SQL on a
+// throwaway server.
+func readSchema(ctx context.Context, path string) (*catalog.Catalog, error) {
+	if !strings.HasSuffix(path, ".sql") {
+		return proxy.ReadCatalog(ctx, nil, nil, nil, path)
+	}
+	script, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	opt := throwaway.Options{Password: "throwaway", // it has nothing in it
+		Vector: strings.Contains(strings.ToLower(string(script)), "create extension") && strings.Contains(string(script), "vector")}
+	s, err := throwaway.PostgreSQL(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Stop()
+	if _, err := s.SQL(ctx, "postgres", string(script)); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "sallyport-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte(opt.Password), 0o600); err != nil {
+		return nil, err
+	}
+	target := &proxy.Target{Name: "schema", Protocol: "postgres"}
+	if target.Upstream.URL, err = url.Parse(fmt.Sprintf("postgres://postgres@%s/postgres?sslmode=disable", s.Address())); err != nil {
+		return nil, err
+	}
+	target.Upstream.Password.File = password
+	return proxy.ReadCatalog(ctx, &proxy.Config{}, target, wires(), "")
+}
+
+// countRecorded notes the rules that recorded statements match.
+func (t *policyTest) countRecorded(ctx context.Context, p *sqlpolicy.Policy) error {
+	if t.recorded == "" {
+		return nil
+	}
+	files, err := replay.Files(t.recorded)
+	if err != nil {
+		return fail(err, "")
+	}
+	got, err := replay.Check(ctx, files, replay.CheckOptions{Policy: p})
+	if err != nil {
+		return fail(err, "`sallyport replay verify` says what is wrong with a transcript")
+	}
+	for i := range p.Rules {
+		if name := p.Rules[i].Name; !slices.Contains(got.NeverMatched, name) {
+			t.matched[name] = true
+		}
 	}
 	return nil
 }
@@ -229,7 +298,11 @@ func (t *policyTest) write(m *Main, format string) error {
 	}
 	fmt.Fprintf(m.Stdout, "%d cases, %d failed\n", len(t.results), t.failed())
 	if never := t.unmatched(); len(never) > 0 {
-		fmt.Fprintf(m.Stdout, "no case makes these rules match: %s\n", strings.Join(never, ", "))
+		who := "no case makes"
+		if t.recorded != "" {
+			who = "no case and no recorded statement makes"
+		}
+		fmt.Fprintf(m.Stdout, "%s these rules match: %s\n", who, strings.Join(never, ", "))
 	}
 	return nil
 }

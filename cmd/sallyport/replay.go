@@ -1,11 +1,11 @@
 package main
 
 import (
-	"crypto/ed25519"
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"filippo.io/age"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/proxy"
 	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/replay/archive"
 )
 
 func (m *Main) replayCommand() *cobra.Command {
@@ -23,40 +24,124 @@ func (m *Main) replayCommand() *cobra.Command {
 }
 
 // stored finds transcripts, by a configuration or as files.
-type stored struct{ config string }
+type stored struct {
+	config string
+	unseal string
+
+	c          *proxy.Config // nil where there is none
+	archive    *archive.Archive
+	identities []age.Identity
+	copies     string // a folder of what was in a bucket, "" for none
+}
 
 func (s *stored) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&s.config, "config", "c", "", "the proxy's configuration: transcripts and keys are found from it")
+	f := cmd.Flags()
+	f.StringVarP(&s.config, "config", "c", "", "the proxy's configuration: transcripts and keys are found from it")
+	f.StringVar(&s.unseal, "unseal", "", "a file of age identities (AGE-SECRET-KEY-1…): open what is sealed to them")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	_ = cmd.MarkFlagFilename("unseal")
 }
 
-func (s *stored) load() (*proxy.Config, error) {
+// open reads what the flags name. The caller closes it.
+func (s *stored) open(ctx context.Context) error {
+	if s.unseal != "" {
+		f, err := os.Open(s.unseal)
+		if err != nil {
+			return fail(fmt.Errorf("reading identities: %w", err), "")
+		}
+		defer f.Close()
+		if s.identities, err = age.ParseIdentities(f); err != nil {
+			return fail(err, "age-keygen makes such a file")
+		}
+	}
 	if s.config == "" {
-		return nil, nil
+		return nil
 	}
-	c, err := proxy.LoadConfig(s.config, wires())
-	if err != nil {
-		return nil, broken(err)
+	var err error
+	if s.c, err = proxy.LoadConfig(s.config, wires()); err != nil {
+		return broken(err)
 	}
-	return c, nil
+	s.archive, err = s.c.Archive(ctx)
+	return fail(err, "storage.transcripts in the configuration names it")
 }
 
-// find resolves an argument: a file, or a session of the configuration's.
-func find(c *proxy.Config, arg string) (string, error) {
+// close removes the copies.
+func (s *stored) close() {
+	if s.archive != nil {
+		_ = s.archive.Close()
+	}
+	if s.copies != "" {
+		_ = os.RemoveAll(s.copies)
+	}
+}
+
+// paths resolves arguments to transcripts: files, folders and sessions of the
+// configuration's; without any, all of the configuration's. What is in a
+// bucket is copied, until close.
+func (s *stored) paths(ctx context.Context, args []string) ([]string, error) {
+	if len(args) == 0 {
+		if s.c == nil {
+			return nil, fail(errors.New("which transcripts?"), "name files or folders, or give --config FILE for all of a proxy's")
+		}
+		var err error
+		if args, err = s.archive.Sessions(ctx); err != nil {
+			return nil, fail(err, "")
+		}
+		if len(args) == 0 {
+			return nil, fail(fmt.Errorf("there are no transcripts in %s", s.c.Transcripts.Place), "the proxy writes one for each session")
+		}
+	}
+	var out []string
+	for _, a := range args {
+		if info, err := os.Stat(a); err == nil && info.IsDir() {
+			files, err := replay.Files(a)
+			if err == nil && len(files) == 0 {
+				err = fmt.Errorf("there are no transcripts in %s", a)
+			}
+			if err != nil {
+				return nil, fail(err, "transcripts are files that end in .transcript")
+			}
+			out = append(out, files...)
+			continue
+		}
+		path, err := s.path(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, path)
+	}
+	return out, nil
+}
+
+// path resolves an argument: a file, or a session of the configuration's.
+func (s *stored) path(ctx context.Context, arg string) (string, error) {
 	if _, err := os.Stat(arg); err == nil {
 		return arg, nil
 	}
-	if c == nil {
+	if s.c == nil {
 		return "", fail(fmt.Errorf("there is no file %q", arg), "give --config FILE to name a session by its id, first or last")
 	}
-	path, err := replay.Find(c.Transcripts, arg)
-	return path, fail(err, "`sallyport sessions list` shows the sessions")
+	session, err := s.archive.Find(ctx, arg)
+	if err != nil {
+		return "", fail(err, "`sallyport sessions list` shows the sessions")
+	}
+	path := s.archive.Local(session)
+	if _, err := replay.ReadHead(path); !s.archive.Remote() || !errors.Is(err, fs.ErrNotExist) {
+		return path, nil
+	}
+	if s.copies == "" {
+		if s.copies, err = os.MkdirTemp("", "sallyport-"); err != nil {
+			return "", fail(err, "")
+		}
+	}
+	path, err = s.archive.Copy(ctx, session, s.copies)
+	return path, fail(err, "")
 }
 
 func (m *Main) replayShowCommand() *cobra.Command {
 	var s stored
 	var opt replay.ShowOptions
-	var color, unseal string
+	var color string
 	cmd := &cobra.Command{
 		Use:   "show SESSION|FILE",
 		Short: "Play a session: statements, decisions and what the client was sent",
@@ -68,19 +153,15 @@ masked. It reads sessions that are still open, too.`,
   sallyport replay show file.transcript --json | jq .`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := s.load()
+			defer s.close()
+			if err := s.open(cmd.Context()); err != nil {
+				return err
+			}
+			path, err := s.path(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			path, err := find(c, args[0])
-			if err != nil {
-				return err
-			}
-			if unseal != "" {
-				if opt.Unseal, err = readIdentities(unseal); err != nil {
-					return err
-				}
-			}
+			opt.Unseal = s.identities
 			f, ok := m.Stdout.(*os.File)
 			opt.Color = color == "always" || color == "auto" && ok && term.IsTerminal(int(f.Fd()))
 			opt.Wait = func(d time.Duration) {
@@ -99,115 +180,5 @@ masked. It reads sessions that are still open, too.`,
 	f.IntVar(&opt.Rows, "rows", 10, "show at most so many rows of a result; 0 for all that are recorded")
 	f.BoolVar(&opt.Refused, "refused", false, "only what was refused or failed")
 	f.StringVar(&color, "color", "auto", "auto, always or never")
-	f.StringVar(&unseal, "unseal", "", "a file of age identities (AGE-SECRET-KEY-1…): open the constants that are sealed to them")
-	_ = cmd.MarkFlagFilename("unseal")
 	return cmd
-}
-
-// readIdentities reads the secret keys that constants were sealed to.
-func readIdentities(path string) ([]age.Identity, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fail(fmt.Errorf("reading identities: %w", err), "")
-	}
-	defer f.Close()
-	ids, err := age.ParseIdentities(f)
-	return ids, fail(err, "age-keygen makes such a file")
-}
-
-func (m *Main) replayVerifyCommand() *cobra.Command {
-	var s stored
-	var key string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "verify [SESSION|FILE|FOLDER...]",
-		Short: "Check transcripts: chain, signatures, order, end",
-		Long: `Checks that nothing was changed, cut, reordered or put in, and says which frame
-and event is wrong. With --config and no arguments it checks every transcript of
-the configuration. Exit code 3 means that something was found.`,
-		Example: `  sallyport replay verify --config sallyport.yaml
-  sallyport replay verify --key sign.pub file.transcript`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := s.load()
-			if err != nil {
-				return err
-			}
-			if key == "" && c != nil {
-				key = filepath.Join(c.Keys, "sign.pub")
-			}
-			if key == "" || len(args) == 0 && c == nil {
-				return &exitError{code: 2, err: errors.New("nothing to check, or no key to check by"), hint: "give --config FILE, or --key sign.pub and files"}
-			}
-			pub, err := proxy.ReadPublicKey(key)
-			if err != nil {
-				return fail(err, "the key is sign.pub in the keys' folder of the proxy that recorded")
-			}
-			files, err := transcripts(c, args)
-			if err != nil {
-				return err
-			}
-			return m.verify(files, pub, asJSON)
-		},
-	}
-	s.flags(cmd)
-	cmd.Flags().StringVar(&key, "key", "", "the public key, sign.pub")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one report a line")
-	return cmd
-}
-
-// transcripts resolves arguments; folders are searched.
-func transcripts(c *proxy.Config, args []string) ([]string, error) {
-	if len(args) == 0 {
-		files, err := replay.Files(c.Transcripts)
-		return files, fail(err, "")
-	}
-	var out []string
-	for _, a := range args {
-		if info, err := os.Stat(a); err == nil && info.IsDir() {
-			files, err := replay.Files(a)
-			if err != nil {
-				return nil, fail(err, "")
-			}
-			out = append(out, files...)
-			continue
-		}
-		path, err := find(c, a)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, path)
-	}
-	return out, nil
-}
-
-func (m *Main) verify(files []string, pub ed25519.PublicKey, asJSON bool) error {
-	bad, events := 0, int64(0)
-	for _, f := range files {
-		r, err := replay.Verify(f, pub)
-		if err != nil {
-			return fail(err, "")
-		}
-		events += r.Events
-		if !r.OK() {
-			bad++
-		}
-		if asJSON {
-			m.json(r)
-			continue
-		}
-		for _, x := range r.Findings {
-			fmt.Fprintf(m.Stdout, "%s: frame %d at byte %d, after event %d: %s\n", replay.Safe(r.Session), x.Frame, x.Offset, x.Event, replay.Safe(x.Message))
-		}
-	}
-	if !asJSON {
-		word := "all good"
-		if bad > 0 {
-			word = fmt.Sprintf("%d BAD", bad)
-		}
-		fmt.Fprintf(m.Stdout, "%d transcripts, %d sealed events, checked by key %s: %s\n", len(files), events, replay.KeyID(pub), word)
-	}
-	if bad > 0 {
-		return &exitError{code: 3}
-	}
-	return nil
 }

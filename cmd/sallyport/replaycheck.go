@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -16,7 +15,7 @@ import (
 
 func (m *Main) replayCheckCommand() *cobra.Command {
 	var s stored
-	var policy, format, baseline string
+	var policy, format, baseline, expect string
 	only := changeNames(replay.Changes)
 	cmd := &cobra.Command{
 		Use:   "check --policy FILE [SESSION|FILE|FOLDER...]",
@@ -29,10 +28,22 @@ words of a hidden constant) is undecidable, never unchanged.
 
 Changes are grouped by rule and by the statement's shape, with one example each.
 With --baseline, what an earlier check wrote with --format json is known and left
-out. Exit code 3 means that something changes.`,
+out. With --expect, a file names the changes that are wanted; they are left out,
+and one that does not happen counts as a change:
+
+  version: 1
+  expect:
+    - change: newly-refused       # as --only has them
+      rule: unfiltered-write      # optional, as are shape and count
+      shape: delete from orders
+      count: 3
+
+Budgets that are new are charged anew, from nothing, with what the recorded
+statements returned. Exit code 3 means that something changes.`,
 		Example: `  sallyport replay check --policy new.yaml --config sallyport.yaml
   sallyport replay check --policy new.yaml --format markdown recorded/
   sallyport replay check --policy new.yaml --format json recorded/ > known.json
+  sallyport replay check --policy new.yaml --expect wanted.yaml recorded/
   sallyport replay check --policy new.yaml --baseline known.json --only newly-refused,masks-lost recorded/`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(replay.Formats, format) {
@@ -50,21 +61,32 @@ out. Exit code 3 means that something changes.`,
 			if err != nil {
 				return err
 			}
-			paths, err := s.paths(args)
+			expected, err := readExpectations(expect)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := s.open(cmd.Context()); err != nil {
+				return err
+			}
+			paths, err := s.paths(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			progress, end := m.progress("sessions decided again")
-			got, err := replay.Check(cmd.Context(), paths, replay.CheckOptions{Policy: p, Progress: progress})
+			got, err := replay.Check(cmd.Context(), paths, replay.CheckOptions{Policy: p, Identities: s.identities, Progress: progress})
 			end()
 			if err != nil {
 				return fail(err, "`sallyport replay verify` says what is wrong with a transcript")
 			}
-			got = got.Without(known, wanted)
+			got, unmet := got.Without(known, wanted).Against(expected)
 			if err := got.Write(m.Stdout, format); err != nil {
 				return fail(err, "")
 			}
-			if len(got.Groups) > 0 {
+			for _, u := range unmet {
+				fmt.Fprintln(m.Stderr, replay.Safe(u))
+			}
+			if len(got.Groups)+len(unmet) > 0 {
 				return &exitError{code: 3}
 			}
 			return nil
@@ -75,10 +97,12 @@ out. Exit code 3 means that something changes.`,
 	f.StringVarP(&policy, "policy", "p", "", "the policy to decide by")
 	f.StringVar(&format, "format", "text", strings.Join(replay.Formats, ", "))
 	f.StringVar(&baseline, "baseline", "", "what is known: the JSON of an earlier check")
+	f.StringVar(&expect, "expect", "", "a file of changes that are wanted")
 	f.StringSliceVar(&only, "only", only, "the changes that count")
 	_ = cmd.MarkFlagRequired("policy")
 	_ = cmd.MarkFlagFilename("policy", "yaml", "yml")
 	_ = cmd.MarkFlagFilename("baseline", "json")
+	_ = cmd.MarkFlagFilename("expect", "yaml", "yml")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(replay.Formats, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(only, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -115,41 +139,6 @@ func readBaseline(path string) (replay.Baseline, error) {
 	defer f.Close()
 	b, err := replay.ReadBaseline(f)
 	return b, fail(err, "write one with --format json")
-}
-
-// paths resolves arguments to transcripts: files, folders and sessions of the
-// configuration; without any, all of the configuration's.
-func (s *stored) paths(args []string) ([]string, error) {
-	c, err := s.load()
-	if err != nil {
-		return nil, err
-	}
-	if len(args) == 0 {
-		if c == nil {
-			return nil, fail(errors.New("which transcripts?"), "name files or folders, or give --config FILE for all of a proxy's")
-		}
-		args = []string{c.Transcripts}
-	}
-	var out []string
-	for _, a := range args {
-		if info, err := os.Stat(a); err == nil && info.IsDir() {
-			files, err := replay.Files(a)
-			if err != nil {
-				return nil, fail(err, "")
-			}
-			out = append(out, files...)
-			continue
-		}
-		path, err := find(c, a)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, path)
-	}
-	if len(out) == 0 {
-		return nil, fail(fmt.Errorf("there are no transcripts in %s", strings.Join(args, ", ")), "transcripts are files that end in .transcript")
-	}
-	return out, nil
 }
 
 // progress shows how far long work is, on a terminal only.

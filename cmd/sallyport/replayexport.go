@@ -33,7 +33,11 @@ What stands in them is what the client was sent: masked values stay masked.`,
 			if !slices.Contains(replay.ExportFormats, format) {
 				return fail(fmt.Errorf("there is no format %q", format), "there are "+strings.Join(replay.ExportFormats, ", "))
 			}
-			paths, err := s.paths(args)
+			defer s.close()
+			if err := s.open(cmd.Context()); err != nil {
+				return err
+			}
+			paths, err := s.paths(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -43,7 +47,7 @@ What stands in them is what the client was sent: masked values stay masked.`,
 					return fail(err, "")
 				}
 			}
-			err = replay.Export(w, format, paths)
+			err = replay.Export(w, format, paths, s.identities)
 			if cerr := w.Close(); err == nil {
 				err = cerr
 			}

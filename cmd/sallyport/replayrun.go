@@ -32,13 +32,17 @@ psql. Exit code 3 means that something differs.`,
   sallyport replay run --target "host=127.0.0.1 port=6432 user=alice dbname=shop" --speed 1 recorded/
   sallyport replay run --target postgres://me@127.0.0.1/copy --writes --rollback recorded/one.transcript`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			paths, err := s.paths(args)
+			defer s.close()
+			if err := s.open(cmd.Context()); err != nil {
+				return err
+			}
+			paths, err := s.paths(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			var sessions []*replay.Recorded
 			for _, p := range paths {
-				r, err := replay.Load(p)
+				r, err := replay.Load(p, s.identities)
 				if err != nil {
 					return fail(fmt.Errorf("%s: %w", p, err), "`sallyport replay verify` says what is wrong with a transcript")
 				}

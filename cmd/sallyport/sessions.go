@@ -46,8 +46,11 @@ func (m *Main) sessionsListCommand() *cobra.Command {
 			fmt.Fprintln(tw, "SESSION\tIDENTITY\tTARGET\tDATABASE\tSTATE\tSTATEMENTS\tREFUSED\tROWS")
 			for _, s := range list {
 				state := "ended"
-				if s.Live {
+				switch {
+				case s.Live:
 					state = "live"
+				case s.End == replay.ErrEncrypted.Error():
+					state = "encrypted" // who asked was the proxy, which has no identity that opens it
 				}
 				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", replay.Safe(s.ID), replay.Safe(s.Identity), replay.Safe(s.Target), replay.Safe(s.Database), state, s.Statements, s.Refused, s.Rows)
 			}
@@ -73,7 +76,12 @@ func (r *remote) list(ctx context.Context, liveOnly bool) ([]replay.Summary, err
 		if lerr != nil {
 			return nil, broken(lerr)
 		}
-		list, lerr := console.List(c.Transcripts, nil)
+		a, lerr := c.Archive(ctx)
+		if lerr != nil {
+			return nil, fail(lerr, "")
+		}
+		defer a.Close()
+		list, lerr := console.List(ctx, a, nil)
 		return list, fail(lerr, "")
 	}
 	if err != nil {

@@ -6,6 +6,7 @@
 package console
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/replay/archive"
 )
 
 // Engine is what the console asks of the engine.
@@ -45,7 +47,7 @@ type Status struct {
 type Options struct {
 	Engine      Engine
 	Approvals   Approvals
-	Transcripts string // the folder
+	Transcripts *archive.Archive
 	Token       string
 	Metrics     http.Handler
 }
@@ -136,7 +138,7 @@ func (c *console) sessions(w http.ResponseWriter, r *http.Request) {
 		reply(w, c.Engine.Live())
 		return
 	}
-	list, err := List(c.Transcripts, c.Engine.Live())
+	list, err := List(r.Context(), c.Transcripts, c.Engine.Live())
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err.Error())
 		return
@@ -145,34 +147,50 @@ func (c *console) sessions(w http.ResponseWriter, r *http.Request) {
 }
 
 // List is all sessions with a transcript, oldest first, live ones marked.
-func List(transcripts string, live []replay.Summary) ([]replay.Summary, error) {
-	files, err := replay.Files(transcripts)
+func List(ctx context.Context, transcripts *archive.Archive, live []replay.Summary) ([]replay.Summary, error) {
+	sessions, err := transcripts.Sessions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	open := map[string]bool{}
+	open := map[string]replay.Summary{}
 	for _, s := range live {
-		open[s.ID] = true
+		open[s.ID] = s
 	}
 	out := []replay.Summary{}
-	for _, f := range files {
-		s, err := replay.Summarize(f)
-		if err != nil {
+	for _, id := range sessions {
+		s, err := summarize(ctx, transcripts, id)
+		if l, ok := open[id]; ok {
+			if s.Live = true; errors.Is(err, replay.ErrEncrypted) {
+				s, err = l, nil // the proxy cannot read what it has sealed
+			}
+		}
+		switch {
+		case errors.Is(err, replay.ErrEncrypted):
+			s.End = replay.ErrEncrypted.Error()
+		case err != nil:
 			s.End = "unreadable: " + err.Error()
 		}
-		s.Live = open[s.ID]
 		out = append(out, s)
 	}
 	return out, nil
 }
 
+func summarize(ctx context.Context, transcripts *archive.Archive, id string) (s replay.Summary, err error) {
+	err = transcripts.With(ctx, id, func(path string) error {
+		s, err = replay.Summarize(path, nil)
+		return err
+	})
+	s.ID = id
+	return s, err
+}
+
 func (c *console) session(w http.ResponseWriter, r *http.Request) {
-	path, err := replay.Find(c.Transcripts, r.PathValue("id"))
+	id, err := c.Transcripts.Find(r.Context(), r.PathValue("id"))
 	if err != nil {
 		fail(w, http.StatusNotFound, err.Error())
 		return
 	}
-	s, err := replay.Summarize(path)
+	s, err := summarize(r.Context(), c.Transcripts, id)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err.Error())
 		return
@@ -186,23 +204,24 @@ func (c *console) session(w http.ResponseWriter, r *http.Request) {
 // events streams a session's events, one object a line, and follows it while
 // it is open with ?follow=true.
 func (c *console) events(w http.ResponseWriter, r *http.Request) {
-	path, err := replay.Find(c.Transcripts, r.PathValue("id"))
+	id, err := c.Transcripts.Find(r.Context(), r.PathValue("id"))
 	if err != nil {
 		fail(w, http.StatusNotFound, err.Error())
 		return
 	}
-	id := replay.SessionOf(path)
 	w.Header().Set("Content-Type", "application/jsonl")
 	enc := json.NewEncoder(w)
 	last := int64(0)
 	for {
 		changed := c.Engine.Changed(id)
-		err := replay.Read(path, func(e *replay.Event) error {
-			if e.Number <= last {
-				return nil
-			}
-			last = e.Number
-			return enc.Encode(e)
+		err := c.Transcripts.With(r.Context(), id, func(path string) error {
+			return replay.Read(path, nil, func(e *replay.Event) error {
+				if e.Number <= last {
+					return nil
+				}
+				last = e.Number
+				return enc.Encode(e)
+			})
 		})
 		if err != nil || r.URL.Query().Get("follow") != "true" || changed == nil {
 			return

@@ -1,4 +1,4 @@
-// Package store opens Sallyport's state: holds, grants and budgets, in SQLite.
+// Package store opens Sallyport's state: holds, grants, budgets and the register of sessions, in SQLite.
 // Transcripts are not here; they are files of package replay.
 //
 // The database is opened in WAL mode with a busy timeout, so that several
@@ -98,6 +98,19 @@ var migrations = []string{
 		bytes    INTEGER NOT NULL,
 		PRIMARY KEY (budget, identity, slot)
 	)`,
+	`CREATE TABLE sessions ( -- package register
+		n       INTEGER PRIMARY KEY,
+		at      INTEGER NOT NULL, -- microseconds since 1970
+		kind    TEXT NOT NULL,
+		session TEXT NOT NULL,
+		place   TEXT NOT NULL,
+		head    TEXT NOT NULL,
+		events  INTEGER NOT NULL,
+		sum     TEXT NOT NULL,
+		key     TEXT NOT NULL,
+		sig     TEXT NOT NULL
+	);
+	CREATE INDEX sessions_session ON sessions (place, session)`,
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {

@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/sallyport-proxy/sallyport/proxy/register"
+	"github.com/sallyport-proxy/sallyport/proxy/store"
+	"github.com/sallyport-proxy/sallyport/replay"
+)
+
+// TestRetain removes what ended longer ago than the configuration says, and
+// nothing else; the register goes on agreeing with the folder.
+func TestRetain(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	pub, key, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	db, err := store.Open(ctx, "sqlite:state.db", dir)
+	must(t, err)
+	defer db.Close()
+	at := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	e := &Engine{now: func() time.Time { return at }, keys: &Keys{Sign: key}, state: db, log: zerolog.Nop(),
+		config: &Config{Transcripts: Transcripts{Place: "file:t", Dir: filepath.Join(dir, "t"), Retain: 48 * time.Hour}}}
+	must(t, e.openTranscripts())
+	must(t, e.recover(ctx))
+	session := func(end bool) string {
+		id := newSessionID(at)
+		w, err := e.dir.Create(&replay.Event{Type: replay.TypeOpen, At: at, Session: id}, func() error { return e.register.Add(ctx, register.Begin, id, replay.Head{}) })
+		must(t, err)
+		if end {
+			head, err := w.Close(&replay.Event{Type: replay.TypeClose, At: at})
+			must(t, err)
+			must(t, e.register.Add(ctx, register.End, id, head))
+		}
+		return id
+	}
+	old, long := session(true), session(false)
+	at = at.Add(24 * time.Hour)
+	young := session(true)
+	for _, c := range []struct {
+		after time.Duration
+		left  []string
+	}{{23 * time.Hour, []string{old, long, young}}, {2 * time.Hour, []string{long, young}}, {24 * time.Hour, []string{long}}, {1000 * time.Hour, []string{long}}} {
+		at = at.Add(c.after)
+		e.retain(ctx)
+		e.retain(ctx)
+		left, err := e.archive.Sessions(ctx)
+		must(t, err)
+		if len(left) != len(c.left) {
+			t.Errorf("left %q, want %q", left, c.left)
+		}
+		book, err := register.Read(ctx, db, pub, "file:t")
+		must(t, err)
+		if len(book.Findings) > 0 {
+			t.Errorf("the register: %q", book.Findings)
+		}
+		for session := range book.Sessions {
+			var r *replay.Report
+			path := e.archive.Local(session)
+			if _, err := replay.ReadHead(path); !errors.Is(err, fs.ErrNotExist) {
+				r, err = replay.Verify(path, pub, nil)
+				must(t, err)
+			}
+			if why := book.Missing(session, r); why != "" {
+				t.Errorf("%s: %s", session, why)
+			}
+		}
+	}
+}
+
+// TestRecoverBeforeOpening: the crash came when a session had a journal and
+// nothing more. Both it and the register know the session afterwards.
+func TestRecoverBeforeOpening(t *testing.T) {
+	for _, entered := range []bool{false, true} {
+		ctx, dir := context.Background(), t.TempDir()
+		pub, key, err := ed25519.GenerateKey(nil)
+		must(t, err)
+		db, err := store.Open(ctx, "sqlite:state.db", dir)
+		must(t, err)
+		defer db.Close()
+		e := &Engine{now: time.Now, keys: &Keys{Sign: key}, state: db, log: zerolog.Nop(), config: &Config{Transcripts: Transcripts{Place: "file:t", Dir: filepath.Join(dir, "t")}}}
+		must(t, e.openTranscripts())
+		must(t, e.recover(ctx))
+		id := newSessionID(time.Now())
+		_, err = e.dir.Create(&replay.Event{Type: replay.TypeOpen, Session: id}, func() error {
+			if entered {
+				must(t, e.register.Add(ctx, register.Begin, id, replay.Head{}))
+			}
+			return context.Canceled // as far as it came
+		})
+		if err == nil {
+			t.Fatal("a session without its begin")
+		}
+		must(t, e.recover(ctx))
+		r, err := replay.Verify(e.archive.Local(id), pub, nil)
+		must(t, err)
+		book, err := register.Read(ctx, db, pub, "file:t")
+		must(t, err)
+		if why := book.Missing(id, r); why != "" || !r.OK() || !book.Sessions[id].Ended {
+			t.Errorf("%s %+v %+v", why, r, book.Sessions[id])
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
