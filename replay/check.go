@@ -176,7 +176,7 @@ type checker struct {
 	groups     map[string]*Group
 	matched    map[string]bool // rules
 	deferred   []*deferred
-	waiting    map[int64]*deferred // for their end
+	waiting    map[int64]*deferred     // for their end
 	known      map[string]*facts.Facts // by their JSON: most statements repeat
 }
 

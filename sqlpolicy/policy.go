@@ -100,7 +100,7 @@ type Scope struct {
 type Record struct {
 	Rows       int
 	By         []RecordBy // the first that fits comes before Rows
-	Constants  string // hash or sealed
+	Constants  string     // hash or sealed
 	recipients []age.Recipient
 }
 

@@ -57,7 +57,7 @@ Rules that no case makes match are listed; with --recorded those that neither a 
 nor a recorded statement does. Exit code 3 means that a case failed.`,
 		Example: `  sallyport policy test --policy new.yaml cases.yaml
   sallyport policy test --recorded recorded/ cases.yaml`,
-		Args:    cobra.MinimumNArgs(1),
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(formats, format) {
 				return fail(fmt.Errorf("there is no format %q", format), "there are "+strings.Join(formats, ", "))
@@ -91,9 +91,9 @@ nor a recorded statement does. Exit code 3 means that a case failed.`,
 // policyTest runs case files.
 type policyTest struct {
 	recorded string
-	results []caseResult
-	rules   []string
-	matched map[string]bool
+	results  []caseResult
+	rules    []string
+	matched  map[string]bool
 }
 
 type caseResult struct {
