@@ -13,6 +13,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
@@ -26,6 +27,12 @@ type Protocol struct {
 	Doc         string // one line for --help
 	DefaultPort int    // of an upstream whose URL names none
 	Dialect     string // of the statements; "" where the protocol brings facts itself
+
+	// Schemes of an upstream's URL; the first is the one that errors name.
+	Schemes []string
+	// TLSMode says in libpq's words (disable, prefer, require, verify-ca,
+	// verify-full) what an upstream's URL asks of TLS.
+	TLSMode func(q url.Values) (string, error)
 
 	// Serve speaks the protocol on conn until the session ends. It takes
 	// conn over and closes it. A returned error is logged, never shown to
@@ -53,15 +60,19 @@ type Host interface {
 	TLS() (conf *tls.Config, required bool)
 	// Limits bound what a client may make us hold.
 	Limits() Limits
-	// Verifier returns the SCRAM-SHA-256 verifier of a static identity. For
-	// an unknown name it returns a made-up one that no password fits, the
-	// same at each call.
+	// Verifier returns the verifiers of a static identity's password. For an
+	// unknown name it returns made-up ones that no password fits, the same at
+	// each call.
 	Verifier(ctx context.Context, name string) (Verifier, error)
 	// Login establishes the session after the wire has verified or received
 	// the credential. Its errors are a *Denial.
 	Login(ctx context.Context, l Login) (Session, error)
 	// Canceller maps cancel keys to sessions of the whole process.
 	Canceller() Canceller
+	// Server is the schema of the target's own database, the newest at hand:
+	// where the server speaks first, a client is told the upstream's version
+	// before anybody has logged in.
+	Server(ctx context.Context) (*catalog.Catalog, error)
 }
 
 // Limits are bytes and counts, each checked before it is believed.
@@ -72,12 +83,17 @@ type Limits struct {
 	Depth     int // nesting and chained operators of a statement
 }
 
-// Verifier is a stored SCRAM-SHA-256 credential (RFC 5803).
+// Verifier is a stored credential: of SCRAM-SHA-256 (RFC 5803), and what
+// MySQL's plugins store. All of it is zero for an identity that logs in with
+// a token.
 type Verifier struct {
 	Salt       []byte
 	Iterations int
 	StoredKey  []byte
 	ServerKey  []byte
+
+	Native      []byte // mysql_native_password: SHA1(SHA1(password))
+	CachingSHA2 []byte // caching_sha2_password: SHA256(SHA256(password)), as the server's cache has it
 }
 
 // Login is what a client said of itself.
@@ -85,9 +101,10 @@ type Login struct {
 	User     string
 	Database string // "" for the target's own
 	Address  string // IP, without port
-	// Method is how the wire established User: "scram", where the wire has
-	// checked the proof against Verifier, or "token" and "password", where
-	// Secret is what the client sent and Login checks it.
+	// Method is how the wire established User: "scram", "mysql_native_password"
+	// and "caching_sha2_password", where the wire has checked the proof against
+	// Verifier; "token" and "password", where Secret is what the client sent and
+	// Login checks it; "failed", where the proof was wrong, so that it counts.
 	Method  string
 	Secret  string
 	TLS     *tls.ConnectionState // nil on plaintext
@@ -195,15 +212,17 @@ type Ticket interface {
 	Done(o Outcome) error
 }
 
-// ResultColumn is a result column as the upstream announces it. Table and
-// Column are its origin (PostgreSQL: table OID and attribute number), 0 for
-// none.
+// ResultColumn is a result column as the upstream announces it. Its origin is
+// in Table and Column (PostgreSQL: table OID and attribute number), 0 for
+// none, or by name in Origin and OriginColumn (MySQL), empty for none.
 type ResultColumn struct {
-	Name   string
-	Table  uint32
-	Column int32
-	Kind   facts.Kind
-	Type   string
+	Name         string
+	Table        uint32
+	Column       int32
+	Origin       facts.Name
+	OriginColumn string
+	Kind         facts.Kind
+	Type         string
 }
 
 // Outcome is how a statement ended.
@@ -274,8 +293,8 @@ type Canceller interface {
 	// Register makes key name a session; cancel is called for each request
 	// that presents it, from another goroutine. The result forgets the key.
 	Register(key string, cancel func()) (forget func())
-	// Cancel passes a client's request on; unknown keys are ignored.
-	Cancel(key string)
+	// Cancel passes a client's request on. It says whether the key is known.
+	Cancel(key string) bool
 }
 
 // Denial is a refusal in neutral words; each wire writes it in its own form.

@@ -321,7 +321,7 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.input.Plan, Spent: spentByName(t.policy, t.decision.Budgets, t.input.Spent),
 	}
 	if u.View != nil {
-		e.Role, e.SearchPath = u.View.Role, u.View.SearchPath
+		e.Role, e.SearchPath, e.Settings = u.View.Role, u.View.SearchPath, string(u.View.Settings)
 		if e.Catalog, err = s.engine.storeCatalog(u.View.Catalog); err != nil {
 			return s.engine.unrecorded(err)
 		}

@@ -28,15 +28,16 @@ func newAnalysed(statements []catalog.Statement) (*analysed, error) {
 
 // key is all that an analysis depends on.
 type key struct {
-	text    string
-	catalog *catalog.Catalog
-	path    string
-	role    string
-	temp    string
+	text     string
+	catalog  *catalog.Catalog
+	path     string
+	role     string
+	temp     string
+	settings catalog.Settings
 }
 
 func keyOf(v *catalog.View, text string) key {
-	return key{text: text, catalog: v.Catalog, path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema}
+	return key{text: text, catalog: v.Catalog, path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema, settings: v.Settings}
 }
 
 // analyses caches analyses by their inputs. It keeps two generations: what was

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,6 +97,7 @@ type TLS struct{ Mode, Cert, Key string }
 // Upstream is how a store is reached.
 type Upstream struct {
 	URL       *url.URL
+	TLSMode   string // libpq's sslmode
 	Password  Secret
 	CA        string
 	Cert, Key string
@@ -296,6 +298,7 @@ func loopback(addr string) bool {
 
 func (l *configLoader) target(n *strictyaml.Node) {
 	t := Target{}
+	var up *strictyaml.Node
 	n.Map(map[string]func(*strictyaml.Node){
 		"name": func(n *strictyaml.Node) {
 			t.Name = n.String()
@@ -322,12 +325,19 @@ func (l *configLoader) target(n *strictyaml.Node) {
 				n.Problem("mode require needs cert and key")
 			}
 		},
-		"upstream":  func(n *strictyaml.Node) { l.upstream(n, &t.Upstream) },
+		"upstream":  func(n *strictyaml.Node) { up = n },
 		"databases": func(n *strictyaml.Node) { t.Databases = n.Strings() },
 		"grpc":      func(n *strictyaml.Node) { n.Problem("grpc is not supported by this version") },
 	})
+	if up != nil {
+		var p *protocols.Protocol
+		if i := slices.IndexFunc(l.known, func(p protocols.Protocol) bool { return p.Name == t.Protocol }); i >= 0 {
+			p = &l.known[i]
+		}
+		l.upstream(up, &t.Upstream, p)
+	}
 	switch {
-	case t.Name == "" || t.Protocol == "" || t.Listen == "" || t.Upstream.URL == nil:
+	case t.Name == "" || t.Protocol == "" || t.Listen == "" || up == nil:
 		n.Problem("a target needs name, protocol, listen and upstream")
 	case t.TLS.Mode == "":
 		n.Problem("a target needs tls: {mode: require} with cert and key, or {mode: disable} on loopback")
@@ -337,7 +347,8 @@ func (l *configLoader) target(n *strictyaml.Node) {
 	l.c.Targets = append(l.c.Targets, t)
 }
 
-func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream) {
+// upstream reads how a store is reached; p is nil for an unknown protocol.
+func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream, p *protocols.Protocol) {
 	n.Map(map[string]func(*strictyaml.Node){
 		"url": func(n *strictyaml.Node) {
 			parsed, err := url.Parse(n.String())
@@ -346,14 +357,16 @@ func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream) {
 				n.Problem("is not a URL")
 			case parsed.User != nil && hasPassword(parsed):
 				n.Problem("the URL holds a password; give it as password: {env: NAME} or {file: PATH}")
-			case parsed.Scheme != "postgres" && parsed.Scheme != "postgresql":
-				n.Problem("must be postgres://USER@HOST:PORT/DATABASE?sslmode=…")
+			case p == nil: // which has been said
+			case !slices.Contains(p.Schemes, parsed.Scheme):
+				n.Problem("must be %s://USER@HOST:PORT/DATABASE", p.Schemes[0])
 			case parsed.User.Username() == "" || parsed.Host == "" || strings.Trim(parsed.Path, "/") == "":
 				n.Problem("needs user, host and database")
-			case !sslModes[sslMode(parsed)]:
-				n.Problem("sslmode must be disable, prefer, require, verify-ca or verify-full")
 			default:
 				u.URL = parsed
+				if u.TLSMode, err = p.TLSMode(parsed.Query()); err != nil {
+					n.Problem("%v", err)
+				}
 			}
 		},
 		"password": func(n *strictyaml.Node) { u.Password = secret(n) },
@@ -364,13 +377,3 @@ func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream) {
 }
 
 func hasPassword(u *url.URL) bool { _, ok := u.User.Password(); return ok }
-
-var sslModes = map[string]bool{"disable": true, "prefer": true, "require": true, "verify-ca": true, "verify-full": true}
-
-// sslMode is verify-full unless the URL says otherwise.
-func sslMode(u *url.URL) string {
-	if m := u.Query().Get("sslmode"); m != "" {
-		return m
-	}
-	return "verify-full"
-}

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,7 +11,12 @@ import (
 	"github.com/sallyport-proxy/sallyport/protocols"
 )
 
-var known = []protocols.Protocol{{Name: "postgres", DefaultPort: 5432}}
+var known = []protocols.Protocol{{Name: "postgres", DefaultPort: 5432, Schemes: []string{"postgres"}, TLSMode: func(q url.Values) (string, error) {
+	if m, ok := map[string]string{"": "verify-full", "disable": "disable"}[q.Get("sslmode")]; ok {
+		return m, nil
+	}
+	return "", errors.New("sslmode must be something else")
+}}}
 
 func loadText(t *testing.T, text string) (*Config, error) {
 	t.Helper()
@@ -36,7 +43,7 @@ targets:
 	if c.Keys != filepath.Join(c.Dir, "var/keys") || c.Transcripts.Dir != filepath.Join(c.Dir, "var/transcripts") || c.Policy != filepath.Join(c.Dir, "policy.yaml") {
 		t.Errorf("%+v", c)
 	}
-	if got := sslMode(c.Targets[0].Upstream.URL); got != "verify-full" {
+	if got := c.Targets[0].Upstream.TLSMode; got != "verify-full" {
 		t.Errorf("sslmode %s", got)
 	}
 }

@@ -187,7 +187,7 @@ func (e *Engine) newTarget(c *Target) (*target, error) {
 	if ca == "" {
 		ca = u.Query().Get("sslrootcert")
 	}
-	t.upstream = upstream.Options{Address: net.JoinHostPort(host, port), Host: host, Mode: sslMode(u), CA: ca, Cert: c.Upstream.Cert, Key: c.Upstream.Key}
+	t.upstream = upstream.Options{Address: net.JoinHostPort(host, port), Host: host, Mode: c.Upstream.TLSMode, CA: ca, Cert: c.Upstream.Cert, Key: c.Upstream.Key}
 	var err error
 	t.password, err = c.Upstream.Password.Read(e.config.Dir)
 	return t, err
@@ -198,7 +198,7 @@ func (t *target) database() string { return strings.Trim(t.config.Upstream.URL.P
 
 func (t *target) credential(database string) protocols.Credential {
 	u := t.config.Upstream.URL
-	return protocols.Credential{User: u.User.Username(), Password: t.password, Database: database, TLSMode: sslMode(u), Host: u.Hostname()}
+	return protocols.Credential{User: u.User.Username(), Password: t.password, Database: database, TLSMode: t.config.Upstream.TLSMode, Host: u.Hostname()}
 }
 
 // Run listens, calls ready once every listener accepts, and serves until ctx

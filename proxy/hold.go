@@ -181,7 +181,7 @@ func paramText(p facts.Param) string {
 func (s *session) binding(u *protocols.Unit, tickets []*ticket) (approval.Binding, error) {
 	b := approval.Binding{Identity: s.identity.Name, Target: s.target.config.Name, Database: s.database, Text: u.Text}
 	if u.View != nil {
-		b.Role, b.SearchPath = u.View.Role, strings.Join(u.View.SearchPath, "\x00")
+		b.Role, b.SearchPath = u.View.Role, strings.Join(u.View.SearchPath, "\x00")+string(u.View.Settings)
 	}
 	if u.Kind == protocols.FunctionCall {
 		b.Text = fmt.Sprintf("function call %d", u.Function)

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy/register"
 	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 )
 
 func stack() []byte { return debug.Stack() }
@@ -44,6 +45,16 @@ func (h *host) Limits() protocols.Limits {
 
 func (h *host) Verifier(_ context.Context, name string) (protocols.Verifier, error) {
 	return h.target.engine.book.Load().Verifier(name), nil
+}
+
+// Server answers strangers too, so that it asks the upstream only where
+// nothing is at hand.
+func (h *host) Server(ctx context.Context) (*catalog.Catalog, error) {
+	c := h.target.catalog(h.target.database())
+	if cur := c.current.Load(); cur != nil {
+		return cur, nil
+	}
+	return c.get(ctx, false)
 }
 
 // Login opens a session and its transcript.
@@ -151,11 +162,12 @@ func (c canceller) Register(key string, cancel func()) (forget func()) {
 	}
 }
 
-func (c canceller) Cancel(key string) {
+func (c canceller) Cancel(key string) bool {
 	c.e.mu.Lock()
 	cancel := c.e.cancels[key]
 	c.e.mu.Unlock()
 	if cancel != nil {
 		cancel()
 	}
+	return cancel != nil
 }

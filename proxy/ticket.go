@@ -70,7 +70,7 @@ func (t *ticket) Bind(columns []protocols.ResultColumn) ([]*mask.Mask, error) {
 			return nil, err
 		}
 	}
-	if n := len(t.facts.Outputs); n != len(columns) && t.facts.Unparsed == "" {
+	if n := len(t.facts.Outputs); n != len(columns) && t.facts.Unparsed == "" && !t.facts.OpenResults {
 		return nil, t.deny(protocols.DenySchema, "the result has %d columns where %d were expected", len(columns), n)
 	}
 	masks := make([]*mask.Mask, len(columns))
@@ -99,6 +99,9 @@ func (t *ticket) Bind(columns []protocols.ResultColumn) ([]*mask.Mask, error) {
 // classedOrigin says that the column's origin, as the upstream announces it,
 // has a class that the identity may not see.
 func (t *ticket) classedOrigin(c protocols.ResultColumn) bool {
+	if c.OriginColumn != "" && c.Origin.Name != "" {
+		return t.policy.Hides(t.session.identity, c.Origin, c.OriginColumn, false)
+	}
 	if c.Table == 0 || c.Column <= 0 || t.view == nil {
 		return false
 	}

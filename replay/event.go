@@ -56,6 +56,7 @@ type Event struct {
 	Catalog       string          `json:"catalog,omitempty"` // its hash
 	SearchPath    []string        `json:"search_path,omitempty"`
 	Role          string          `json:"role,omitempty"`
+	Settings      string          `json:"settings,omitempty"` // catalog.Settings
 	RowsRead      int64           `json:"rows_read,omitempty"`
 	Plan          *facts.Plan     `json:"plan,omitempty"`
 	// Spent is what was used of the budgets that the statement is charged to, by

@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"protocols":                          {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask"},
 	"protocols/internal/wire":            {},
 	"protocols/postgres":                 {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/pgsettings"},
+	"protocols/mysql":                    {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask"},
 	"replay/rerun":                       {"replay"},
 	"replay/archive":                     {"replay"},
 	"replay":                             {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy"},

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +21,22 @@ func New() protocols.Protocol {
 		Doc:         "PostgreSQL's wire protocol, 3.0 and 3.2",
 		DefaultPort: 5432,
 		Dialect:     "postgres",
+		Schemes:     []string{"postgres", "postgresql"},
+		TLSMode:     tlsMode,
 		Serve:       serve,
 		Catalog:     openCatalog,
 	}
+}
+
+// tlsMode is sslmode, verify-full unless the URL says otherwise.
+func tlsMode(q url.Values) (string, error) {
+	switch m := q.Get("sslmode"); m {
+	case "":
+		return "verify-full", nil
+	case "disable", "prefer", "require", "verify-ca", "verify-full":
+		return m, nil
+	}
+	return "", errors.New("sslmode must be disable, prefer, require, verify-ca or verify-full")
 }
 
 func serve(ctx context.Context, conn net.Conn, host protocols.Host) error {

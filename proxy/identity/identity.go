@@ -12,6 +12,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/xdg-go/scram"
 	"golang.org/x/time/rate"
 
@@ -67,7 +68,10 @@ func NewBook(list []Static) (*Book, error) {
 			if err != nil {
 				return nil, err
 			}
-			e.verifier = protocols.Verifier{Salt: salt, Iterations: iterations, StoredKey: c.StoredKey, ServerKey: c.ServerKey}
+			sha2 := sha256.Sum256([]byte(s.Password))
+			sha2 = sha256.Sum256(sha2[:])
+			e.verifier = protocols.Verifier{Salt: salt, Iterations: iterations, StoredKey: c.StoredKey, ServerKey: c.ServerKey,
+				Native: mysql.NativePasswordHash([]byte(s.Password)), CachingSHA2: sha2[:]}
 		}
 		b.byName[s.Identity.Name] = e
 	}
@@ -88,8 +92,12 @@ func (b *Book) Verifier(name string) protocols.Verifier {
 		m.Write([]byte(what + "\x00" + name))
 		return m.Sum(nil)[:n]
 	}
-	return protocols.Verifier{Salt: derive("salt", 16), Iterations: iterations, StoredKey: derive("stored", 32), ServerKey: derive("server", 32)}
+	return protocols.Verifier{Salt: derive("salt", 16), Iterations: iterations, StoredKey: derive("stored", 32), ServerKey: derive("server", 32),
+		Native: derive("native", 20), CachingSHA2: derive("caching_sha2", 32)}
 }
+
+// proved are the methods by which the wire has checked a password.
+var proved = map[string]bool{"scram": true, "mysql_native_password": true, "caching_sha2_password": true}
 
 // Check returns the identity of a login whose proof the wire has verified, or
 // whose secret is checked here.
@@ -100,10 +108,10 @@ func (b *Book) Check(l protocols.Login) (facts.Identity, bool) {
 		return facts.Identity{}, false
 	case e.isToken:
 		got := sha256.Sum256([]byte(l.Secret))
-		if l.Method == "scram" || subtle.ConstantTimeCompare(got[:], e.token[:]) != 1 {
+		if proved[l.Method] || subtle.ConstantTimeCompare(got[:], e.token[:]) != 1 {
 			return facts.Identity{}, false
 		}
-	case l.Method != "scram":
+	case !proved[l.Method]:
 		return facts.Identity{}, false
 	}
 	id := e.identity

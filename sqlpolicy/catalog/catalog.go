@@ -12,6 +12,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
@@ -234,6 +237,39 @@ type View struct {
 	Prepared map[string]Prepared `json:"prepared,omitempty"`
 	// Cursors are the open cursors, by what FETCH from them returns.
 	Cursors map[string]*facts.Facts `json:"cursors,omitempty"`
+	// Settings are what else decides how the session reads a text.
+	Settings Settings `json:"settings,omitempty"`
+	// Variables are the user variables whose value is known, because the session
+	// has set them to a constant: what they hold as text, nil for NULL.
+	Variables map[string]*string `json:"variables,omitempty"`
+	// Temporary are the session's temporary tables where the store keeps them in
+	// the schemas of the others (MySQL), by schema and name. They shadow those
+	// of the catalog. TempSchema then changes whenever they do.
+	Temporary map[[2]string]*Relation `json:"-"`
+}
+
+// Settings are pairs of a name and a value, a line each ("sql_mode=ANSI\n"),
+// sorted by name. Being comparable, they are part of the key by which an
+// analysis is kept.
+type Settings string
+
+// NewSettings writes settings down. Line breaks in values become spaces.
+func NewSettings(values map[string]string) Settings {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		b.WriteString(name + "=" + strings.ReplaceAll(values[name], "\n", " ") + "\n")
+	}
+	return Settings(b.String())
+}
+
+// Get returns a setting's value, "" where there is none.
+func (s Settings) Get(name string) string {
+	for line := range strings.Lines(string(s)) {
+		if v, ok := strings.CutPrefix(line, name+"="); ok {
+			return strings.TrimSuffix(v, "\n")
+		}
+	}
+	return ""
 }
 
 // Prepared is a statement that EXECUTE can run.
@@ -259,6 +295,14 @@ type Change struct {
 	Deallocate    []string // "" for all
 	Declare       map[string]*facts.Facts
 	Close         []string // "" for all
+	// Settings are new values of View.Settings.
+	Settings map[string]string
+	// Variables are new values of View.Variables; Forget are those that are not
+	// known any more, "" for all.
+	Variables map[string]*string
+	Forget    []string
+	// Temporary are tables that View.Temporary gets, nil for one that is gone.
+	Temporary map[[2]string]*Relation
 }
 
 // Statement is what analysis says of one statement of a text.

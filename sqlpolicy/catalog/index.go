@@ -90,14 +90,21 @@ func (v *View) Relation(schema, name string) *Relation {
 		if schema == "pg_temp" {
 			schema = v.TempSchema
 		}
-		return v.RelationIn(schema, name)
+		return v.relationIn(schema, name)
 	}
 	for _, s := range v.SearchPath {
-		if r := v.RelationIn(s, name); r != nil {
+		if r := v.relationIn(s, name); r != nil {
 			return r
 		}
 	}
 	return nil
+}
+
+func (v *View) relationIn(schema, name string) *Relation {
+	if r := v.Temporary[[2]string{schema, name}]; r != nil {
+		return r
+	}
+	return v.RelationIn(schema, name)
 }
 
 // Type finds a type as the session would.

@@ -227,6 +227,11 @@ type Facts struct {
 	// empty.
 	Plannable bool   `json:"plannable,omitempty"`
 	PlanText  string `json:"plan_text,omitempty"`
+	// OpenResults says that the statement runs what returns results whose
+	// columns are not known before they come (MySQL's CALL): any number of
+	// results, each with any columns. Outputs is then nil, and only the check of
+	// their origin stands behind them.
+	OpenResults bool `json:"open_results,omitempty"`
 	// Explains marks a client's own EXPLAIN of the effects.
 	Explains bool `json:"explains,omitempty"`
 }
