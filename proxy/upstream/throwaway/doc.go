@@ -6,7 +6,7 @@
 // this process dies, kill -9 included (the kernel's parent-death signal, so on Linux only). What a
 // killed process leaves in the temporary directory is removed by the next start.
 //
-// PostgreSQL and PgBouncer refuse to run as root: where this process is root they run as the user
+// The servers refuse to run as root: where this process is root they run as the user
 // postgres if there is one, else as nobody.
 //
 // The package is not for data that anyone wants to keep: fsync is off.

@@ -1,6 +1,7 @@
 package throwaway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -13,20 +14,22 @@ import (
 	"time"
 )
 
-// Server is a running PostgreSQL or PgBouncer. Its fields do not change; its methods may be called by
+// Server is a running PostgreSQL, PgBouncer or MariaDB. Its fields do not change; its methods may be called by
 // several goroutines at once.
 type Server struct {
 	Host     string // 127.0.0.1, for which the certificate is good too
 	Port     int
 	User     string // the superuser
 	Password string // the superuser's
-	BinDir   string // where PostgreSQL's programs are; empty for PgBouncer
-	DataDir  string // PostgreSQL's data directory; empty for PgBouncer
+	BinDir   string // where PostgreSQL's programs are; empty for others
+	DataDir  string // the data directory; empty for PgBouncer
 	Socket   string // the directory of the Unix socket
 	CAFile   string // the authority to verify the server by; empty without TLS
 	LogFile  string // goes with the server unless Options.Dir was given
 
-	launch func(context.Context) (*process, error) // starts the program and returns when it accepts connections
+	scheme string                                                             // of URLs, where it is not postgres
+	run    func(ctx context.Context, database, script string) (string, error) // SQL's, where it is not psql
+	launch func(context.Context) (*process, error)                            // starts the program and returns when it accepts connections
 	signal stopSignals
 	clean  func() error // removes the temporary directory
 	untie  func() bool  // the context's end no longer matters
@@ -58,15 +61,19 @@ func (s *Server) begin(ctx context.Context) error {
 func (s *Server) Address() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
 // URL is a connection string for a user and a database, with the password where the user is the
-// superuser, and with sslmode=verify-full where the server has TLS, else sslmode=disable.
+// superuser, and with sslmode=verify-full (MariaDB: tls=verify-full) where the server has TLS, else disable.
 func (s *Server) URL(user, database string) string {
-	u := url.URL{Scheme: "postgres", Host: s.Address(), Path: "/" + database, User: url.User(user)}
+	key := "sslmode"
+	if s.scheme == "mysql" {
+		key = "tls"
+	}
+	u := url.URL{Scheme: cmp.Or(s.scheme, "postgres"), Host: s.Address(), Path: "/" + database, User: url.User(user)}
 	if user == s.User {
 		u.User = url.UserPassword(user, s.Password)
 	}
-	query := url.Values{"sslmode": {"disable"}}
+	query := url.Values{key: {"disable"}}
 	if s.CAFile != "" {
-		query = url.Values{"sslmode": {"verify-full"}, "sslrootcert": {s.CAFile}}
+		query = url.Values{key: {"verify-full"}, "sslrootcert": {s.CAFile}}
 	}
 	u.RawQuery = query.Encode()
 	return u.String()

@@ -28,9 +28,16 @@ type template struct {
 	password string
 }
 
-// templateFor finds an installation's template, or makes it. Processes that come at the same time
-// wait for the first one.
+// templateFor finds an installation's template, or makes it.
 func templateFor(in Install, as account) (template, error) {
+	return keepTemplate(in.Version, in.BinDir, func(dir string) error {
+		return makeTemplate(in, as, dir)
+	}, as)
+}
+
+// keepTemplate finds the template of a program's version, or has it made in a directory of the account's
+// that gets its name when all is there. Processes that come at the same time wait for the first one.
+func keepTemplate(version, program string, make func(dir string) error, as account) (template, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return template{}, err
@@ -39,8 +46,8 @@ func templateFor(in Install, as account) (template, error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return template{}, fmt.Errorf("making the cache (SALLYPORT_CACHE names another place): %w", err)
 	}
-	id := sha256.Sum256([]byte(in.BinDir))
-	dir := filepath.Join(base, fmt.Sprintf("%s-%x-%s", in.Version, id[:4], templateForm))
+	id := sha256.Sum256([]byte(program))
+	dir := filepath.Join(base, fmt.Sprintf("%s-%x-%s", version, id[:4], templateForm))
 	unlock, err := lockFile(dir + ".lock")
 	if err != nil {
 		return template{}, fmt.Errorf("locking the cache: %w", err)
@@ -50,7 +57,18 @@ func templateFor(in Install, as account) (template, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return t, err
 	}
-	if err := makeTemplate(in, as, dir); err != nil {
+	tmp, err := os.MkdirTemp(base, "new-*")
+	if err != nil {
+		return template{}, err
+	}
+	defer os.RemoveAll(tmp)
+	if err := as.own(tmp); err != nil {
+		return template{}, err
+	}
+	if err := make(tmp); err != nil {
+		return template{}, err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
 		return template{}, err
 	}
 	return readTemplate(dir)
@@ -61,21 +79,13 @@ func readTemplate(dir string) (template, error) {
 	return template{data: filepath.Join(dir, "data"), password: string(password)}, err
 }
 
-// makeTemplate runs initdb in a temporary directory that gets its name when all is there.
-func makeTemplate(in Install, as account, dir string) error {
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "new-*")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	if err := as.own(tmp); err != nil {
-		return err
-	}
+// makeTemplate runs initdb in a directory of the account's.
+func makeTemplate(in Install, as account, tmp string) error {
 	password := filepath.Join(tmp, "password")
 	if err := as.write(password, []byte(rand.Text())); err != nil {
 		return err
 	}
-	_, err = program{as: as, dir: tmp, path: filepath.Join(in.BinDir, "initdb"), args: []string{
+	_, err := program{as: as, dir: tmp, path: filepath.Join(in.BinDir, "initdb"), args: []string{
 		"--pgdata=" + filepath.Join(tmp, "data"), "--username=" + superuser, "--pwfile=" + password,
 		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--lc-messages=C",
 		"--no-sync", "--no-instructions",
@@ -86,7 +96,7 @@ func makeTemplate(in Install, as account, dir string) error {
 	if err := include(filepath.Join(tmp, "data", "postgresql.conf")); err != nil {
 		return fmt.Errorf("making a data directory: %w", err)
 	}
-	return os.Rename(tmp, dir)
+	return nil
 }
 
 // include has a configuration read the settings of each start.

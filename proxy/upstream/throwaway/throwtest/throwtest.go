@@ -29,6 +29,12 @@ func Bouncer(t testing.TB, opt throwaway.BouncerOptions) *throwaway.Server {
 	return own(t, func() (*throwaway.Server, error) { return throwaway.PgBouncer(context.Background(), opt) })
 }
 
+// Maria starts a MariaDB of the test's own, which ends with the test.
+func Maria(t testing.TB, opt throwaway.MariaOptions) *throwaway.Server {
+	t.Helper()
+	return own(t, func() (*throwaway.Server, error) { return throwaway.MariaDB(context.Background(), opt) })
+}
+
 func own(t testing.TB, start func() (*throwaway.Server, error)) *throwaway.Server {
 	t.Helper()
 	s, err := start()
@@ -57,13 +63,27 @@ var shared struct {
 // else the next start does that. Tests keep apart by Database, and do not stop or kill it.
 func SharedPG(t testing.TB, opt throwaway.Options) *throwaway.Server {
 	t.Helper()
+	return share(t, fmt.Sprintf("%+v", opt), func() (*throwaway.Server, error) { // maps print in order
+		return throwaway.PostgreSQL(context.Background(), opt)
+	})
+}
+
+// SharedMaria is SharedPG for MariaDB.
+func SharedMaria(t testing.TB, opt throwaway.MariaOptions) *throwaway.Server {
+	t.Helper()
+	return share(t, fmt.Sprintf("mariadb %+v", opt), func() (*throwaway.Server, error) {
+		return throwaway.MariaDB(context.Background(), opt)
+	})
+}
+
+func share(t testing.TB, key string, start func() (*throwaway.Server, error)) *throwaway.Server {
+	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
-	key := fmt.Sprintf("%+v", opt) // maps print in order
 	if s := shared.servers[key]; s != nil {
 		return s
 	}
-	s, err := throwaway.PostgreSQL(context.Background(), opt)
+	s, err := start()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +116,14 @@ var databases atomic.Int64
 func Database(t testing.TB, s *throwaway.Server, scripts ...string) string {
 	t.Helper()
 	name := fmt.Sprintf("test_%d_%d", os.Getpid(), databases.Add(1))
-	SQL(t, s, "postgres", "CREATE DATABASE "+name)
+	admin, force := "postgres", " WITH (FORCE)"
+	if s.BinDir == "" {
+		admin, force = "mysql", ""
+	}
+	SQL(t, s, admin, "CREATE DATABASE "+name)
 	t.Cleanup(func() {
 		if s.PID() != 0 {
-			SQL(t, s, "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
+			SQL(t, s, admin, "DROP DATABASE "+name+force)
 		}
 	})
 	for _, script := range scripts {
