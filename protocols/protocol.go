@@ -60,12 +60,14 @@ type Host interface {
 	TLS() (conf *tls.Config, required bool)
 	// Limits bound what a client may make us hold.
 	Limits() Limits
-	// Verifier returns the verifiers of a static identity's password. For an
-	// unknown name it returns made-up ones that no password fits, the same at
-	// each call.
+	// Verifier says how a name logs in. For an unknown name it is what an
+	// identity of the kind that has no list of names would be asked for, or
+	// a made-up verifier that no password fits, the same at each call.
 	Verifier(ctx context.Context, name string) (Verifier, error)
 	// Login establishes the session after the wire has verified or received
-	// the credential. Its errors are a *Denial.
+	// the credential: the one way in for every wire. The session ends by
+	// itself (Session.Done) when the token or certificate does, and when the
+	// identity is revoked. Its errors are a *Denial.
 	Login(ctx context.Context, l Login) (Session, error)
 	// Canceller maps cancel keys to sessions of the whole process.
 	Canceller() Canceller
@@ -83,10 +85,12 @@ type Limits struct {
 	Depth     int // nesting and chained operators of a statement
 }
 
-// Verifier is a stored credential: of SCRAM-SHA-256 (RFC 5803), and what
-// MySQL's plugins store. All of it is zero for an identity that logs in with
-// a token.
+// Verifier says how a name logs in: by a stored credential of a password where
+// Iterations is above 0, by the connection's client certificate where
+// Certificate is set, and else by a token, which is asked for as SASL
+// OAUTHBEARER where Bearer is set and as the password otherwise.
 type Verifier struct {
+	// SCRAM-SHA-256 (RFC 5803)
 	Salt       []byte
 	Iterations int
 	StoredKey  []byte
@@ -94,17 +98,29 @@ type Verifier struct {
 
 	Native      []byte // mysql_native_password: SHA1(SHA1(password))
 	CachingSHA2 []byte // caching_sha2_password: SHA256(SHA256(password)), as the server's cache has it
+
+	Certificate bool
+	Bearer      *Bearer
+}
+
+// Bearer is what a client without a token is told of where to get one.
+type Bearer struct {
+	Discovery string // URL of the issuer's discovery document
+	Scope     string // to ask for; may be ""
 }
 
 // Login is what a client said of itself.
 type Login struct {
-	User     string
+	User     string // "" on wires without user names: the token says it
 	Database string // "" for the target's own
 	Address  string // IP, without port
 	// Method is how the wire established User: "scram", "mysql_native_password"
 	// and "caching_sha2_password", where the wire has checked the proof against
-	// Verifier; "token" and "password", where Secret is what the client sent and
-	// Login checks it; "failed", where the proof was wrong, so that it counts.
+	// Verifier; "failed", where the proof was wrong, so that it counts;
+	// "certificate", where TLS has checked it and Login looks whose it is;
+	// "token", where Secret is what the client sent, a token or a static
+	// password, and Login checks it; "password", which is the same but that a
+	// static password does not get in, on wires that could ask for a proof.
 	Method  string
 	Secret  string
 	TLS     *tls.ConnectionState // nil on plaintext

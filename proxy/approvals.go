@@ -68,11 +68,12 @@ func (v approvalsView) Answer(ctx context.Context, who console.Who, id string, a
 
 func (v approvalsView) Approver(address, name, secret string) bool {
 	book := v.e.book.Load()
-	if !book.MayTry(address, name) {
+	now := v.e.now()
+	if !v.e.failures.MayTry(address, name, now) || v.e.revoked.has(name) {
 		return false
 	}
 	if !book.Knows(name, secret) {
-		book.Failed(address, name)
+		v.e.failures.Failed(address, name, now)
 		return false
 	}
 	return true

@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/identity"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/strictyaml"
 )
@@ -34,6 +35,8 @@ type Config struct {
 	// AdminApproves says that the admin token may answer holds.
 	AdminApproves bool
 	Identities    []Identity
+	OIDC          []OIDC
+	Authorities   []identity.Authority // of the section mtls
 	Targets       []Target
 	LogLevel      string
 	Drain         time.Duration
@@ -72,15 +75,6 @@ func (s Secret) Read(dir string) (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-// Identity is a static identity.
-type Identity struct {
-	Name     string
-	Kind     string
-	Password Secret
-	Token    Secret
-	Groups   []string
-}
-
 // Target is one upstream store and the listener in front of it.
 type Target struct {
 	Name      string
@@ -89,6 +83,9 @@ type Target struct {
 	TLS       TLS
 	Upstream  Upstream
 	Databases []string
+	// Bearer says that tokens are asked for as SASL OAUTHBEARER instead of as
+	// the password.
+	Bearer bool
 }
 
 // TLS is what clients are offered.
@@ -150,7 +147,6 @@ func (l *configLoader) root(root *strictyaml.Node) {
 	text := func(key string, to *string) func(*strictyaml.Node) {
 		return func(n *strictyaml.Node) { *to = n.String(); has[key] = true }
 	}
-	later := func(n *strictyaml.Node) { n.Problem("this section is not supported by this version") }
 	root.Map(map[string]func(*strictyaml.Node){
 		"version": func(n *strictyaml.Node) { n.Int(1, 1); has["version"] = true },
 		"policy":  text("policy", &c.Policy),
@@ -172,8 +168,16 @@ func (l *configLoader) root(root *strictyaml.Node) {
 				l.identity(e)
 			}
 		},
-		"oidc": later,
-		"mtls": later,
+		"oidc": func(n *strictyaml.Node) {
+			for _, e := range n.List() {
+				l.oidc(e)
+			}
+		},
+		"mtls": func(n *strictyaml.Node) {
+			for _, e := range n.List() {
+				l.authority(e)
+			}
+		},
 		"targets": func(n *strictyaml.Node) {
 			has["targets"] = true
 			for _, e := range n.List() {
@@ -243,28 +247,6 @@ func (l *configLoader) storage(n *strictyaml.Node) {
 	}
 }
 
-func (l *configLoader) identity(n *strictyaml.Node) {
-	id := Identity{Kind: "human"}
-	secrets := 0
-	n.Map(map[string]func(*strictyaml.Node){
-		"name":     func(n *strictyaml.Node) { id.Name = n.String() },
-		"kind":     func(n *strictyaml.Node) { id.Kind = n.OneOf("human", "machine") },
-		"password": func(n *strictyaml.Node) { id.Password = secret(n); secrets++ },
-		"token":    func(n *strictyaml.Node) { id.Token = secret(n); secrets++ },
-		"groups":   func(n *strictyaml.Node) { id.Groups = n.Strings() },
-	})
-	switch {
-	case id.Name == "":
-		n.Problem("an identity needs a name")
-	case secrets != 1:
-		n.Problem("an identity needs a password or a token")
-	case l.names["identity "+id.Name]:
-		n.Problem("another identity is named %q", id.Name)
-	}
-	l.names["identity "+id.Name] = true
-	l.c.Identities = append(l.c.Identities, id)
-}
-
 // secret reads {env: NAME} or {file: PATH}.
 func secret(n *strictyaml.Node) Secret {
 	var s Secret
@@ -327,6 +309,7 @@ func (l *configLoader) target(n *strictyaml.Node) {
 		},
 		"upstream":  func(n *strictyaml.Node) { up = n },
 		"databases": func(n *strictyaml.Node) { t.Databases = n.Strings() },
+		"tokens":    func(n *strictyaml.Node) { t.Bearer = n.OneOf("password", "oauthbearer") == "oauthbearer" },
 		"grpc":      func(n *strictyaml.Node) { n.Problem("grpc is not supported by this version") },
 	})
 	if up != nil {

@@ -57,6 +57,12 @@ type Engine struct {
 	book   atomic.Pointer[identity.Book]
 	broken atomic.Pointer[string] // why the last reload was refused
 
+	failures identity.Failures
+	issuers  map[OIDC]*identity.Issuer // of the goroutine that reloads
+
+	revocations *identity.Revocations
+	revoked     revoked
+
 	targets []*target
 
 	mu       sync.Mutex
@@ -92,7 +98,7 @@ func New(o Options) (*Engine, error) {
 	if e.keys, err = LoadKeys(o.Config.Keys); err != nil {
 		return nil, err
 	}
-	book, err := o.Config.book()
+	book, err := e.newBook(o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +107,10 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	if e.state, err = store.Open(context.Background(), o.Config.State, o.Config.Dir); err != nil {
+		return nil, err
+	}
+	e.revocations = identity.NewRevocations(e.state)
+	if err := e.loadRevoked(context.Background()); err != nil {
 		return nil, err
 	}
 	e.approvals, e.ledger = approval.NewBook(e.state, e.now), budget.NewLedger(e.state, e.now)
@@ -118,23 +128,6 @@ func New(o Options) (*Engine, error) {
 		e.targets = append(e.targets, t)
 	}
 	return e, nil
-}
-
-// book makes the identities' verifiers.
-func (c *Config) book() (*identity.Book, error) {
-	var list []identity.Static
-	for _, id := range c.Identities {
-		s := identity.Static{Identity: facts.Identity{Name: id.Name, Kind: id.Kind, Groups: id.Groups}}
-		var err error
-		if s.Password, err = id.Password.Read(c.Dir); err == nil {
-			s.Token, err = id.Token.Read(c.Dir)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("identity %s: %w", id.Name, err)
-		}
-		list = append(list, s)
-	}
-	return identity.NewBook(list)
 }
 
 // target is a configured target at work.
@@ -220,6 +213,8 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	helpers.Go(func() { e.dir.Sync(background) })
 	helpers.Go(func() { e.keep(background) })
 	helpers.Go(func() { e.watch(background) })
+	helpers.Go(func() { e.warmIssuers(background) })
+	helpers.Go(func() { e.watchRevoked(background) })
 	if e.config.Console != "" {
 		end, err := e.serveConsole()
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/identity"
 	"github.com/sallyport-proxy/sallyport/proxy/register"
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
@@ -26,7 +27,16 @@ type host struct {
 
 var _ protocols.Host = (*host)(nil)
 
-func (h *host) TLS() (*tls.Config, bool) { return h.target.tls, h.target.tls != nil }
+// TLS asks clients for a certificate where identities have one. What is given
+// is looked at by Login, so that a refusal is said in the protocol's words.
+func (h *host) TLS() (*tls.Config, bool) {
+	conf := h.target.tls
+	if conf != nil && h.target.engine.book.Load().WantsCertificates() {
+		conf = conf.Clone()
+		conf.ClientAuth = tls.RequestClientCert
+	}
+	return conf, conf != nil
+}
 
 // Limits are the configuration's, or the policy's where it is stricter.
 func (h *host) Limits() protocols.Limits {
@@ -44,7 +54,47 @@ func (h *host) Limits() protocols.Limits {
 }
 
 func (h *host) Verifier(_ context.Context, name string) (protocols.Verifier, error) {
-	return h.target.engine.book.Load().Verifier(name), nil
+	book := h.target.engine.book.Load()
+	v := book.Verifier(name)
+	if h.target.config.Bearer && v.Iterations == 0 && !v.Certificate && !book.Static(name) {
+		i := book.Issuers()[0] // Verifier says so only where there is one
+		v.Bearer = &protocols.Bearer{Discovery: i.Discovery(), Scope: i.Scope}
+	}
+	return v, nil
+}
+
+// identify checks a login, under the limit on failures, and writes the log of
+// what was refused.
+func (h *host) identify(ctx context.Context, l protocols.Login) (identity.Caller, *protocols.Denial) {
+	t, e := h.target, h.target.engine
+	denied := &protocols.Denial{Kind: protocols.DenyLogin, Message: fmt.Sprintf("password authentication failed for user %q", bound(l.User, 64)), At: -1}
+	if l.Method == "certificate" {
+		denied.Message = fmt.Sprintf("certificate authentication failed for user %q", bound(l.User, 64))
+	}
+	outcome, reason := "refused", ""
+	var c identity.Caller
+	if now := e.now(); !e.failures.MayTry(l.Address, l.User, now) {
+		denied.Message, denied.Hint = "too many failed logins", "Wait a few seconds."
+		outcome, reason = "limited", denied.Message
+	} else if caller, err := e.book.Load().Identify(ctx, l); err == nil {
+		if c = caller; !e.revoked.has(c.Name) {
+			return c, nil
+		}
+		denied.Message, denied.Hint = fmt.Sprintf("identity %q is revoked", bound(c.Name, 64)), "An administrator can restore it."
+		reason = denied.Message
+	} else {
+		r := toRefused(err)
+		if reason = r.Reason; r.Unavailable {
+			outcome, denied.Kind, denied.Message = "unavailable", protocols.DenyUnavailable, r.Reason
+		} else {
+			e.failures.Failed(l.Address, l.User, now)
+			denied.Detail = r.Reason
+		}
+		denied.Hint = r.Hint
+	}
+	e.metrics.logins.WithLabelValues(t.config.Name, outcome).Inc()
+	e.log.Warn().Str("target", t.config.Name).Str("user", bound(l.User, 64)).Str("client", l.Address).Str("method", l.Method).Str("reason", reason).Msg("login refused")
+	return c, denied
 }
 
 // Server answers strangers too, so that it asks the upstream only where
@@ -60,18 +110,11 @@ func (h *host) Server(ctx context.Context) (*catalog.Catalog, error) {
 // Login opens a session and its transcript.
 func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session, error) {
 	t, e := h.target, h.target.engine
-	book := e.book.Load()
-	denied := &protocols.Denial{Kind: protocols.DenyLogin, Message: fmt.Sprintf("password authentication failed for user %q", bound(l.User, 64)), At: -1}
-	if !book.MayTry(l.Address, l.User) {
-		denied.Message, denied.Hint = "too many failed logins", "Wait a few seconds."
+	caller, denied := h.identify(ctx, l)
+	if denied != nil {
 		return nil, denied
 	}
-	id, ok := book.Check(l)
-	if !ok {
-		book.Failed(l.Address, l.User)
-		e.metrics.logins.WithLabelValues(t.config.Name, "refused").Inc()
-		return nil, denied
-	}
+	id := caller.Identity
 	database := l.Database
 	if database == "" {
 		database = t.database()
@@ -87,7 +130,7 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 	}
 	now := e.now()
 	s := &session{
-		engine: e, target: t, id: newSessionID(now), identity: id, database: database, started: now, done: make(chan struct{}),
+		engine: e, target: t, id: newSessionID(now), identity: id, caller: caller, database: database, started: now, done: make(chan struct{}),
 	}
 	var err error
 	s.record, err = e.dir.Create(&replay.Event{
@@ -105,10 +148,14 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 	h.session = s
 	e.metrics.logins.WithLabelValues(t.config.Name, "accepted").Inc()
 	e.metrics.sessions.WithLabelValues(t.config.Name).Inc()
-	e.log.Info().Str("session", s.id).Str("identity", id.Name).Str("target", t.config.Name).Str("database", database).Str("client", l.Address).Msg("session began")
+	e.log.Info().Str("session", s.id).Str("identity", id.Name).Str("target", t.config.Name).Str("database", database).Str("client", l.Address).Str("by", caller.By).Msg("session began")
 	if draining {
 		s.kill(&protocols.Denial{Kind: protocols.DenyShutdown, Message: "the proxy is shutting down", At: -1})
 	}
+	if e.revoked.has(id.Name) { // since it was looked up
+		s.kill(revokedDenial)
+	}
+	s.endWith(caller.Expires)
 	return s, nil
 }
 

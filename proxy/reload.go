@@ -66,7 +66,7 @@ func (e *Engine) Reload() {
 		e.refuseReload(err)
 		return
 	}
-	book, err := config.book()
+	book, err := e.newBook(config)
 	if err != nil {
 		e.refuseReload(err)
 		return
@@ -77,8 +77,8 @@ func (e *Engine) Reload() {
 	e.metrics.reloads.WithLabelValues("taken").Inc()
 	e.log.Info().Str("policy", policy.Hash[:12]).Msg("reloaded")
 	for _, s := range e.all() {
-		if !book.Has(s.identity.Name) {
-			s.kill(&protocols.Denial{Kind: protocols.DenyShutdown, Message: "the identity was removed", At: -1})
+		if why := book.Holds(s.caller); why != "" {
+			s.kill(&protocols.Denial{Kind: protocols.DenyShutdown, Message: "terminating connection: " + why, At: -1})
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/identity"
 	"github.com/sallyport-proxy/sallyport/proxy/register"
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
@@ -20,6 +21,8 @@ type session struct {
 	target   *target
 	id       string
 	identity facts.Identity
+	caller   identity.Caller
+	expiry   *time.Timer // nil for a login that does not end
 	database string
 	started  time.Time
 	record   *replay.Writer
@@ -101,6 +104,21 @@ func (s *session) kill(why *protocols.Denial) {
 	s.once.Do(func() { close(s.done) })
 }
 
+// endWith ends the session with the token or certificate that opened it.
+func (s *session) endWith(expires time.Time) {
+	if expires.IsZero() {
+		return
+	}
+	s.expiry = time.AfterFunc(expires.Sub(s.engine.now()), func() {
+		what := "token"
+		if s.caller.By == "certificate" {
+			what = "certificate"
+		}
+		s.engine.log.Info().Str("session", s.id).Msg("the login has expired")
+		s.kill(&protocols.Denial{Kind: protocols.DenyShutdown, Message: "terminating connection: the " + what + " of this session has expired", Hint: "Connect again with a new one.", At: -1})
+	})
+}
+
 // altered notes that a statement of this session has changed the schema, and
 // returns the generation that it made.
 func (s *session) altered(c *catalogs) int64 {
@@ -132,6 +150,9 @@ func (s *session) Close(err error) {
 	s.closed = true
 	s.mu.Unlock()
 	s.settled()
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
 	e := s.engine
 	reason := "the client ended it"
 	if err != nil {

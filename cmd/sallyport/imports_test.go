@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"replay/archive":                     {"replay"},
 	"replay":                             {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy"},
 	"proxy/identity":                     {"protocols", "sqlpolicy/facts"},
+	"proxy/identity/idptest":             {},
 	"proxy/upstream":                     {"protocols"},
 	"proxy/upstream/throwaway":           {},
 	"proxy/upstream/throwaway/throwtest": {"proxy/upstream/throwaway"},

@@ -47,6 +47,9 @@ func (s *session) answer() error {
 		}
 		if err != nil {
 			if err = errors.Join(s.ur.skip(), s.stop(err)); err != nil {
+				if s.whole >= 0 && s.whole <= len(s.out) {
+					s.out = s.out[:s.whole] // no half message before the farewell
+				}
 				return errors.Join(s.flush(), err)
 			}
 		}

@@ -53,15 +53,23 @@ func (c *client) login(ctx context.Context) (protocols.Session, error) {
 	if err != nil {
 		return nil, c.refuse(toLogin(err))
 	}
-	if v.Iterations > 0 {
+	switch {
+	case v.Iterations > 0:
 		l.Method = "scram"
-		err = c.scram(v)
-	} else {
+		if err = c.scram(v); errors.Is(err, errProof) {
+			l.Method, err = "failed", nil
+		}
+	case v.Certificate:
+		l.Method = "certificate"
+	case v.Bearer != nil:
+		l.Method = "token"
+		return c.loginBearer(ctx, l, v.Bearer)
+	default:
 		l.Method = "password"
 		l.Secret, err = c.password()
 	}
 	if err != nil {
-		return nil, c.refuse(loginError(l.User, err))
+		return nil, c.gaveUp(err)
 	}
 	s, err := c.host.Login(ctx, l)
 	if err != nil {
@@ -76,18 +84,18 @@ func toLogin(err error) *wireError {
 	return &e
 }
 
-// loginError is the one answer to every failed proof, so that it tells
-// nothing about which names exist.
-func loginError(user string, err error) *wireError {
+// gaveUp ends a login that did not get to its proof: the client is told what
+// it did wrong, where it has not simply gone.
+func (c *client) gaveUp(err error) error {
 	var w *wireError
 	if errors.As(err, &w) {
-		return w
+		return c.refuse(w)
 	}
-	if len(user) > 64 {
-		user = user[:64]
-	}
-	return fatal("28P01", fmt.Sprintf("password authentication failed for user %q", user), "")
+	return fmt.Errorf("the client did not log in: %w", err)
 }
+
+// errProof is a proof that is wrong, of a name that exists or not.
+var errProof = errors.New("SCRAM proof failed")
 
 // receive reads one message of type p.
 func (c *client) receive() ([]byte, error) {
@@ -104,8 +112,8 @@ func (c *client) receive() ([]byte, error) {
 }
 
 func (c *client) password() (string, error) {
-	if c.tls == nil && !isLoopback(c.conn.RemoteAddr()) {
-		return "", fatal("28000", "this identity logs in with a token, which must not cross the network in the clear", "Connect with sslmode=require or stricter.")
+	if err := c.private(); err != nil {
+		return "", err
 	}
 	if _, err := c.conn.Write(authMessage(authCleartext)); err != nil {
 		return "", err
@@ -120,6 +128,14 @@ func (c *client) password() (string, error) {
 		return "", fatal("08P01", "invalid password packet size", "")
 	}
 	return s, nil
+}
+
+// private says that a token may cross: over TLS, or on loopback.
+func (c *client) private() error {
+	if c.tls == nil && !isLoopback(c.conn.RemoteAddr()) {
+		return fatal("28000", "this identity logs in with a token, which must not cross the network in the clear", "Connect with sslmode=require or stricter.")
+	}
+	return nil
 }
 
 func isLoopback(a net.Addr) bool {
@@ -172,7 +188,7 @@ func (c *client) scram(v protocols.Verifier) error {
 	}
 	challenge, err := conv.Step(string(first))
 	if err != nil {
-		return err
+		return errors.Join(errProof, err)
 	}
 	if _, err := c.conn.Write(authMessage(authContinue, []byte(challenge))); err != nil {
 		return err
@@ -182,7 +198,7 @@ func (c *client) scram(v protocols.Verifier) error {
 	}
 	final, err := conv.Step(string(b))
 	if err != nil || !conv.Valid() {
-		return errors.Join(errors.New("SCRAM proof failed"), err)
+		return errors.Join(errProof, err)
 	}
 	_, err = c.conn.Write(authMessage(authFinal, []byte(final)))
 	return err

@@ -178,7 +178,7 @@ func (s *session) relay(typ byte, n int) error {
 	var at int
 	s.out, at = appendMessage(s.out, typ)
 	binary.BigEndian.PutUint32(s.out[at+1:], uint32(n+4))
-	return s.ur.stream(func(b []byte) error {
+	err := s.ur.stream(func(b []byte) error {
 		s.out = append(s.out, b...)
 		if len(s.out) < bufferSize {
 			return nil
@@ -186,6 +186,10 @@ func (s *session) relay(typ byte, n int) error {
 		s.whole = -1 // half a message is with the client
 		return s.flush()
 	})
+	if err == nil {
+		s.whole = len(s.out)
+	}
+	return err
 }
 
 var errRow = errors.New("malformed DataRow from the upstream")

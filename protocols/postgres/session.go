@@ -60,8 +60,9 @@ type session struct {
 	cancel    func()        // asks the upstream to cancel
 	// waiting, while a statement is held, ends the wait.
 	waiting  atomic.Pointer[context.CancelFunc]
-	executed int // statements ended since the last ReadyForQuery
-	whole    int // where the last whole message in out ends
+	executed int  // statements ended since the last ReadyForQuery
+	whole    int  // where the last whole message in out ends; -1 where half a one was sent
+	broken   bool // a write to the client has failed
 
 	// scrub says that a statement of the open transaction touched a classed
 	// table: what the transaction still reports may speak of its values.
@@ -114,6 +115,10 @@ func newSession(c *client, sess protocols.Session, up protocols.Upstream, cred p
 	return s
 }
 
+// lastWrite is how long a session that must end waits for its client to take
+// what is on its way.
+const lastWrite = 300 * time.Millisecond
+
 var errTerminate = errors.New("the client said goodbye")
 
 // run serves the session until either side ends or the engine ends it.
@@ -137,6 +142,8 @@ func (s *session) run(ctx context.Context) error {
 		case <-s.sess.Done():
 			cancel(s.sess.Cause())
 			_ = s.client.SetReadDeadline(time.Unix(1, 0))
+			// A client that does not take its result must not keep the session.
+			_ = s.client.SetWriteDeadline(time.Now().Add(lastWrite))
 			s.up.Interrupt()
 		case <-ended:
 		}
@@ -190,7 +197,14 @@ func (s *session) farewell(asked, answered error) error {
 func (s *session) say(e *wireError) {
 	s.outMu.Lock()
 	defer s.outMu.Unlock()
-	_ = s.client.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	if s.broken || s.whole < 0 {
+		return // half a message is with the client: more would be taken for its rest
+	}
+	wait := 5 * time.Second
+	if s.sess.Cause() != nil {
+		wait = lastWrite
+	}
+	_ = s.client.SetWriteDeadline(time.Now().Add(wait))
 	s.out = appendError(s.out, e)
 	_ = s.flush()
 }
@@ -205,6 +219,7 @@ func (s *session) flush() error {
 		return toWire(err, "")
 	}
 	_, err := s.client.Write(s.out)
+	s.broken = s.broken || err != nil
 	s.out = s.out[:0]
 	if cap(s.out) > 4*bufferSize {
 		s.out = nil

@@ -111,6 +111,12 @@ var migrations = []string{
 		sig     TEXT NOT NULL
 	);
 	CREATE INDEX sessions_session ON sessions (place, session)`,
+	`CREATE TABLE revoked ( -- package identity
+		name       TEXT PRIMARY KEY,
+		at         INTEGER NOT NULL, -- microseconds since 1970
+		revoked_by TEXT NOT NULL,
+		reason     TEXT NOT NULL
+	)`,
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
