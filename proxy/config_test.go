@@ -56,7 +56,11 @@ console: {listen: "0.0.0.0:7070"}
 identities:
   - {name: a, password: secret}
   - {name: a, password: {env: A}, token: {env: B}}
-oidc: []
+oidc:
+  - {issuer: "http://idp.example", audience: sallyport}
+  - {issuer: "https://idp.example"}
+mtls:
+  - {ca: ca.pem, identities: [{name: w, spiffe: "https://x/y"}, {name: v, spiffe: "spiffe://x/y", subject: "CN=v"}]}
 targets:
   - name: one
     protocol: oracle
@@ -79,7 +83,7 @@ targets:
 	}
 	for _, want := range []string{
 		"sallyport.yaml:2:1: unknown key \"polisy\"", "key \"policy\" is missing", "console listens on loopback only", "a secret never stands in the file",
-		"needs a password or a token", "not supported by this version", "must be one of postgres", "the URL holds a password", "loopback only", "sslmode must be",
+		"needs a password or a token", "must be an https URL", "needs issuer, audience and name", "must be spiffe://", "one of spiffe and subject", "must be one of postgres", "the URL holds a password", "loopback only", "sslmode must be",
 		"must be HOST:PORT", "needs cert and key", "must be postgres://",
 	} {
 		if !strings.Contains(err.Error(), want) {

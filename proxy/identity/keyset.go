@@ -73,7 +73,7 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	for _, a := range algorithms {
 		allowed = append(allowed, jose.SignatureAlgorithm(a))
 	}
-	jws, err := jose.ParseSigned(token, allowed)
+	jws, err := jose.ParseSignedCompact(token, allowed)
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, errors.New("the token cannot be read")
 	}
