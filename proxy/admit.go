@@ -207,28 +207,27 @@ func (s *session) analyse(u *protocols.Unit) (*analysed, error) {
 	if len(u.Text) > limits.Statement {
 		return nil, &facts.Problem{Code: "54000", At: -1, Message: fmt.Sprintf("the statement has %d bytes, at most %d are let pass", len(u.Text), limits.Statement)}
 	}
-	k := keyOf(u.View, u.Text)
-	if a := s.target.cache.get(k); a != nil {
+	names := s.scope(u.View)
+	if a := s.target.cache.get(key{scope: names, text: u.Text}); a != nil {
 		return a, nil
 	}
-	statements, err := d.Analyse(u.View, u.Text, limits)
-	if err != nil {
-		return nil, err
+	return s.target.cache.analyse(names, u.Text, d, func() ([]catalog.Statement, error) { return d.Analyse(u.View, u.Text, limits) })
+}
+
+// scope is the view's, made anew only for another view.
+func (s *session) scope(v *catalog.View) scope {
+	last := s.lastScope.Load()
+	if last == nil || last.view != v {
+		last = &viewScope{view: v, scope: scopeOf(v)}
+		s.lastScope.Store(last)
 	}
-	a, err := newAnalysed(statements)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.ContainsFunc(statements, func(st catalog.Statement) bool { return st.Volatile }) {
-		s.target.cache.put(k, a)
-	}
-	return a, nil
+	return last.scope
 }
 
 // decide makes the ticket of one statement, with its decision.
 func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analysed, i int, now time.Time) *ticket {
 	st := &a.statements[i]
-	t := &ticket{session: s, statement: st, text: st.Text, unit: u.Kind, issued: now, policy: policy, rowsRead: s.rows.Load()}
+	t := &ticket{session: s, statement: st, text: a.text(i, u.Text), unit: u.Kind, issued: now, policy: policy, rowsRead: s.rows.Load()}
 	t.facts = st.Facts
 	if u.Kind == protocols.Execute {
 		t.facts = st.Facts.Bind(u.Params)

@@ -33,6 +33,10 @@ type Dialect struct {
 	Name    string
 	Analyse func(view *catalog.View, text string, lim protocols.Limits) ([]catalog.Statement, error)
 	Call    func(view *catalog.View, function uint32) (*facts.Facts, error)
+	// Literals, if set, appends to dst the constants of a text for which
+	// Analyse may say that they are free (catalog.Statement), in order; not ok
+	// where the text cannot be taken apart so. A text it takes has no zero byte.
+	Literals func(text string, dst []catalog.Literal) (literals []catalog.Literal, ok bool)
 }
 
 // Engine runs the proxy.

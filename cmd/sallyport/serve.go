@@ -27,7 +27,8 @@ func dialects() []proxy.Dialect {
 		Analyse: func(v *catalog.View, text string, l protocols.Limits) ([]catalog.Statement, error) {
 			return pgfacts.Analyse(v, text, pgfacts.Limits{Statement: l.Statement, Depth: l.Depth})
 		},
-		Call: pgfacts.Call,
+		Call:     pgfacts.Call,
+		Literals: pgfacts.Literals,
 	}}
 }
 

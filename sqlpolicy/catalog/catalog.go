@@ -314,4 +314,15 @@ type Statement struct {
 	// Volatile says that the facts came from the session's cursors or
 	// prepared statements and must not be cached by text.
 	Volatile bool
+	// Free are the places, in the whole text, of constants on whose values
+	// nothing here depends but the places in Facts, beyond what their
+	// Literal.Kind tells.
+	Free []int
+}
+
+// Literal is a constant of a text, From inclusive and To exclusive, in bytes.
+// One of the same kind in its place leaves all else of the text as it is.
+type Literal struct {
+	From, To int
+	Kind     byte
 }

@@ -40,6 +40,9 @@ func Analyse(view *catalog.View, text string, lim Limits) ([]catalog.Statement, 
 			return nil, err
 		}
 		st.Text, st.Offset = own, from
+		if len(tree.Stmts) == 1 && st.Change == nil && !st.Volatile && st.Facts.PlanText == "" {
+			st.Free = free(raw.Stmt)
+		}
 		out = append(out, *st)
 		if i+1 < len(tree.Stmts) {
 			if err := b.simulate(raw.Stmt, st, tree.Stmts[i+1:]); err != nil {

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/pgfacts"
+)
+
+// others are constants of each kind to put in one's place: values that some
+// rule somewhere might look at, and lengths that move what follows.
+var others = map[byte][]string{
+	'i': {"1", "2", "7", "10", "42", "99", "1000", "4999", "99999", "32768", "123456789", "999999999"},
+	's': {"'a'", "'t'", "'true'", "'off'", "'now'", "'today'", "'infinity'", "'epoch'", "'%'", "'%%'", "'_'", "'{}'", "'{1,2}'", "'()'", "'a''b'", "''''''", "' '", "'NULL'",
+		"'public'", "'customers'", "'-1'", "'[redacted]'", "'a***@example.com'", "'someone@example.com'", "'" + strings.Repeat("x", 48) + "'", "'SELECT 1'", "'e\"x'", "'--'", "'/*'"},
+	'd': {"'0'", "'1'", "'2024-02-30'", "'2024-01-01 10:00'", "'10:00'", "'99999999999999999999'", "'1 day'", "'0x1f'", "'1e999'", "'4111 1111 1111 1111'", "'" + strings.Repeat("9", 48) + "'"},
+}
+
+func corpusOf(t testing.TB) []string {
+	t.Helper()
+	var out []string
+	files, err := filepath.Glob("../sqlpolicy/pgfacts/testdata/lineage/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no corpus: %v", err)
+	}
+	for _, f := range files {
+		for _, block := range strings.Split(read(t, f), "\n\n") {
+			if sql, _, _ := strings.Cut(block, "\n----"); !strings.HasPrefix(block, "#") {
+				out = append(out, sql)
+			}
+		}
+	}
+	for _, f := range []string{"everyday.txt", "attacks.txt"} {
+		for _, line := range strings.Split(read(t, filepath.Join("../testdata/noninterference", f)), "\n") {
+			switch {
+			case line == "" || line[0] == '#':
+			case line[0] == ' ':
+				out[len(out)-1] += "\n" + line
+			default:
+				out = append(out, line)
+			}
+		}
+	}
+	return append(out,
+		"INSERT INTO customers (id, name, city, email, phone, ssn) VALUES (901, 'Eva', 'Rome', 'eva@example.com', '555-1', '123-45-6789'), (902, 'Ian', 'Oslo', 'ian@example.com', '555-2', '987-65-4321')",
+		"UPDATE customers SET name = 'Eva', email = 'eva@example.com' WHERE id = 3 AND ssn = '123-45-6789'",
+		"UPDATE orders SET total = 12 WHERE id = 5 AND placed >= '2024-01-01'",
+		"DELETE FROM orders WHERE customer_id IN (1, 2, 3) AND 10 <= id",
+		"SELECT id FROM customers WHERE id BETWEEN 1 AND 5 AND name = 'x' AND city <> 'y' LIMIT 10",
+		"SELECT id FROM customers WHERE (id = 1 OR id <> 1) AND name = 'x' ORDER BY 1",
+		"SELECT id FROM customers WHERE id = 5 AND NOT name = 'x' GROUP BY 1 HAVING count(*) > 2",
+		"  SELECT id, 5 FROM customers WHERE 'Ana' = name AND id >= 1e-5 AND id<-5 AND id =- 5 ;  ",
+	)
+}
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// schema is the golden catalog of the lineage corpus.
+func schema(t testing.TB) *catalog.View {
+	t.Helper()
+	f, err := os.Open("../sqlpolicy/pgfacts/testdata/catalog15.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &catalog.Catalog{}
+	if err := json.NewDecoder(z).Decode(c); err != nil {
+		t.Fatal(err)
+	}
+	return &catalog.View{Catalog: c.Index(), SearchPath: []string{"pg_catalog", "public"}, Role: "app"}
+}
+
+// TestSharedAnalyses analyses each statement of the corpora and then variants
+// of it with other constants, through the cache and anew: whatever the cache
+// has made of one from another must be what an analysis of its own finds.
+func TestSharedAnalyses(t *testing.T) {
+	view := schema(t)
+	d := &Dialect{Literals: pgfacts.Literals}
+	r := rand.New(rand.NewPCG(1, 2))
+	statements, variants, shared := 0, 0, 0
+	for _, sql := range corpusOf(t) {
+		statements++
+		c, s := newAnalyses(), scopeOf(view)
+		fresh := func(text string) func() ([]catalog.Statement, error) {
+			return func() ([]catalog.Statement, error) { return pgfacts.Analyse(view, text, pgfacts.Limits{}) }
+		}
+		_, _ = c.analyse(s, sql, d, fresh(sql))
+		literals, ok := pgfacts.Literals(sql, nil)
+		if !ok || len(literals) == 0 {
+			continue
+		}
+		for range 40 {
+			text, at := "", 0
+			only := r.IntN(2 * len(literals)) // this one, or any
+			for i, l := range literals {
+				text += sql[at:l.From]
+				if o := others[l.Kind]; i == only || only >= len(literals) && r.IntN(3) > 0 {
+					text += o[r.IntN(len(o))]
+				} else {
+					text += sql[l.From:l.To]
+				}
+				at = l.To
+			}
+			text += sql[at:]
+			variants++
+			anew := false
+			got, err := c.analyse(s, text, d, func() ([]catalog.Statement, error) { anew = true; return fresh(text)() })
+			if anew {
+				continue
+			}
+			shared++
+			want, wantErr := pgfacts.Analyse(view, text, pgfacts.Limits{})
+			if wantErr != nil || err != nil {
+				t.Errorf("%s\nfrom %s\nshared: %v; of its own: %v", text, sql, err, wantErr)
+				continue
+			}
+			same(t, sql, text, got, want)
+		}
+	}
+	t.Logf("%d statements, %d variants of which %d were shared", statements, variants, shared)
+	if shared < variants/5 {
+		t.Errorf("%d of %d variants were shared: the test shows little", shared, variants)
+	}
+}
+
+func same(t *testing.T, from, text string, got *analysed, want []catalog.Statement) {
+	t.Helper()
+	if len(want) != 1 || len(got.statements) != 1 {
+		t.Fatalf("%s: %d statements, want %d", text, len(got.statements), len(want))
+	}
+	g, w := got.statements[0], want[0]
+	if got.text(0, text) != w.Text || g.Offset != w.Offset {
+		t.Errorf("%s\nfrom %s\nis taken for %q at %d, want %q at %d", text, from, got.text(0, text), g.Offset, w.Text, w.Offset)
+	}
+	wantFacts, err := json.Marshal(w.Facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(wantFacts), string(got.facts[0])); diff != "" {
+		t.Errorf("%s\nfrom %s\n%s", text, from, diff)
+	}
+	if diff := cmp.Diff(w.Facts, g.Facts); diff != "" {
+		t.Errorf("%s\nfrom %s\n%s", text, from, diff)
+	}
+	if g.Change != nil || w.Change != nil {
+		t.Errorf("%s: shared, and changes its session's view", text)
+	}
+}
