@@ -57,7 +57,7 @@ func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 	if err := s.Flush(); err != nil { // recorded before the first byte goes upstream
 		return nil, err
 	}
-	s.engine.metrics.decided(s.target.config.Name, denial == nil, s.engine.now().Sub(began))
+	s.target.counts.decided(denial == nil, s.engine.now().Sub(began))
 	if denial != nil {
 		s.engine.log.Info().Str("session", s.id).Str("identity", s.identity.Name).Str("detail", denial.Detail).Msg("refused")
 		return nil, denial
@@ -84,7 +84,10 @@ func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Ti
 	seen := s.schemaSeen(u)
 	reads := true // all statements before this one only read
 	for i := range a.statements {
-		t := s.decide(policy, u, a, i, now)
+		t, err := s.decide(policy, u, a, i, now)
+		if err != nil {
+			return nil, s.engine.unrecorded(err)
+		}
 		t.seen = seen
 		tickets[i] = t
 		if err := s.decideMore(ctx, u, t, reads); err != nil {
@@ -225,7 +228,7 @@ func (s *session) scope(v *catalog.View) scope {
 }
 
 // decide makes the ticket of one statement, with its decision.
-func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analysed, i int, now time.Time) *ticket {
+func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analysed, i int, now time.Time) (*ticket, error) {
 	st := &a.statements[i]
 	t := &ticket{session: s, statement: st, text: a.text(i, u.Text), unit: u.Kind, issued: now, policy: policy, rowsRead: s.rows.Load()}
 	t.facts = st.Facts
@@ -245,8 +248,7 @@ func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analyse
 		Prepare: u.Kind == protocols.Prepare,
 		Session: facts.Session{ID: s.id, Target: s.target.config.Name, Protocol: s.target.protocol.Name, Database: s.database, RowsRead: t.rowsRead, Started: s.started},
 	}
-	t.decision = policy.Decide(t.input)
-	return t
+	return t, s.decision(t)
 }
 
 // denial says why a statement was refused, by its rule or by what lineage
@@ -301,7 +303,7 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 			return s.engine.unrecorded(err)
 		}
 	}
-	decision, err := json.Marshal(t.decision)
+	decision, err := t.rawDecision()
 	if err != nil {
 		return s.engine.unrecorded(err)
 	}
@@ -314,7 +316,9 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 	if err != nil {
 		return s.engine.unrecorded(err)
 	}
-	e := &replay.Event{
+	e := events.Get().(*replay.Event)
+	defer events.Put(e)
+	*e = replay.Event{
 		Type: replay.TypeStatement, At: now, ID: t.id, Kind: kinds[u.Kind], Policy: t.policy.Hash,
 		Text: text, Params: params,
 		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.input.Plan, Spent: spentByName(t.policy, t.decision.Budgets, t.input.Spent),
@@ -379,7 +383,7 @@ func (s *session) recordProblem(u *protocols.Unit, problem error, now time.Time)
 	if err != nil {
 		return s.engine.unrecorded(err)
 	}
-	s.engine.metrics.decided(s.target.config.Name, false, s.engine.now().Sub(now))
+	s.target.counts.decided(false, s.engine.now().Sub(now))
 	return p
 }
 

@@ -145,6 +145,7 @@ type target struct {
 	password string
 	listener net.Listener
 	cache    *analyses
+	counts   *counts
 	// connections are those of clients, logged in or not, and sessions those
 	// that are logged in.
 	connections, sessions atomic.Int64
@@ -154,7 +155,7 @@ type target struct {
 }
 
 func (e *Engine) newTarget(c *Target) (*target, error) {
-	t := &target{engine: e, config: c, catalogs: map[string]*catalogs{}, cache: newAnalyses()}
+	t := &target{engine: e, config: c, catalogs: map[string]*catalogs{}, cache: newAnalyses(), counts: e.metrics.of(c.Name)}
 	for i := range e.protocols {
 		if e.protocols[i].Name == c.Protocol {
 			t.protocol = &e.protocols[i]

@@ -57,17 +57,35 @@ func newMetrics() *metrics {
 	}
 }
 
-func (m *metrics) decided(target string, allowed bool, took time.Duration) {
-	verdict := "deny"
-	if allowed {
-		verdict = "allow"
-	}
-	m.statements.WithLabelValues(target, verdict).Inc()
-	m.decisions.WithLabelValues(target).Observe(took.Seconds())
+// counts are the metrics that each statement of a target moves, looked up
+// once.
+type counts struct {
+	allowed, denied       prometheus.Counter
+	rows, bytes           prometheus.Counter
+	decisions, statements prometheus.Observer
 }
 
-func (m *metrics) ended(target string, rows, bytes int64, took time.Duration) {
-	m.durations.WithLabelValues(target).Observe(took.Seconds())
-	m.rows.WithLabelValues(target).Add(float64(rows))
-	m.bytes.WithLabelValues(target).Add(float64(bytes))
+func (m *metrics) of(target string) *counts {
+	return &counts{
+		allowed: m.statements.WithLabelValues(target, "allow"), denied: m.statements.WithLabelValues(target, "deny"),
+		rows: m.rows.WithLabelValues(target), bytes: m.bytes.WithLabelValues(target),
+		decisions: m.decisions.WithLabelValues(target), statements: m.durations.WithLabelValues(target),
+	}
+}
+
+func (c *counts) decided(allowed bool, took time.Duration) {
+	if allowed {
+		c.allowed.Inc()
+	} else {
+		c.denied.Inc()
+	}
+	c.decisions.Observe(took.Seconds())
+}
+
+func (c *counts) ended(rows, bytes int64, took time.Duration) {
+	c.statements.Observe(took.Seconds())
+	if rows > 0 {
+		c.rows.Add(float64(rows))
+		c.bytes.Add(float64(bytes))
+	}
 }

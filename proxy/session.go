@@ -35,6 +35,7 @@ type session struct {
 	// change will be seen.
 	altering  atomic.Bool
 	lastScope atomic.Pointer[viewScope]
+	decisions map[decidedKey]*decided
 
 	once   sync.Once
 	done   chan struct{}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ type ticket struct {
 	input     sqlpolicy.Input
 	decision  *facts.Decision
 	policy    *sqlpolicy.Policy
+	memo      *decided // of a steady decision
 	rowsRead  int64
 	issued    time.Time
 
@@ -54,6 +56,9 @@ type schemaSeen struct {
 
 var _ protocols.Ticket = (*ticket)(nil)
 
+// events are reused: a statement makes two.
+var events = sync.Pool{New: func() any { return &replay.Event{} }}
+
 func (t *ticket) Facts() *facts.Facts       { return t.facts }
 func (t *ticket) Decision() *facts.Decision { return t.decision }
 func (t *ticket) Change() *catalog.Change   { return t.statement.Change }
@@ -69,6 +74,9 @@ func (t *ticket) Bind(columns []protocols.ResultColumn) ([]*mask.Mask, error) {
 		if err := t.decideAgain(); err != nil {
 			return nil, err
 		}
+	}
+	if masks, ok := t.remembered(columns); ok {
+		return masks, nil
 	}
 	if n := len(t.facts.Outputs); n != len(columns) && t.facts.Unparsed == "" && !t.facts.OpenResults {
 		return nil, t.deny(protocols.DenySchema, "the result has %d columns where %d were expected", len(columns), n)
@@ -93,6 +101,7 @@ func (t *ticket) Bind(columns []protocols.ResultColumn) ([]*mask.Mask, error) {
 			return nil, t.deny(protocols.DenySchema, "column %q comes from a classed column and was not expected to", c.Name)
 		}
 	}
+	t.remember(columns, masks)
 	return masks, nil
 }
 
@@ -191,7 +200,9 @@ func (t *ticket) Done(o protocols.Outcome) error {
 	s.active.Add(-1)
 	s.rows.Add(t.rows)
 	ms := float64(now.Sub(t.issued).Microseconds()) / 1000
-	e := &replay.Event{Type: replay.TypeComplete, At: now, ID: t.id, Tag: o.Tag, Rows: t.rows, Bytes: t.bytes, Milliseconds: ms}
+	e := events.Get().(*replay.Event)
+	defer events.Put(e)
+	*e = replay.Event{Type: replay.TypeComplete, At: now, ID: t.id, Tag: o.Tag, Rows: t.rows, Bytes: t.bytes, Milliseconds: ms}
 	switch {
 	case o.Lost:
 		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", "lost", "the session ended before the statement did"
@@ -207,7 +218,7 @@ func (t *ticket) Done(o protocols.Outcome) error {
 			}
 		}
 	}
-	s.engine.metrics.ended(s.target.config.Name, t.rows, t.bytes, now.Sub(t.issued))
+	s.target.counts.ended(t.rows, t.bytes, now.Sub(t.issued))
 	if err := s.record.Append(e); err != nil {
 		return s.engine.unrecorded(err)
 	}

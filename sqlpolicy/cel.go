@@ -78,7 +78,10 @@ func environment() (*cel.Env, error) {
 }
 
 // condition is a compiled `when`.
-type condition struct{ program cel.Program }
+type condition struct {
+	program cel.Program
+	steady  bool
+}
 
 // compile type-checks a rule's condition and notes each error at its place.
 func (l *loader) compile(n *strictyaml.Node, name, when string) {
@@ -105,7 +108,7 @@ func (l *loader) compile(n *strictyaml.Node, name, when string) {
 	}
 	for i := range l.p.Rules {
 		if l.p.Rules[i].Name == name && l.p.Rules[i].When == when {
-			l.p.Rules[i].program = condition{program}
+			l.p.Rules[i].program = condition{program: program, steady: steady(ast)}
 		}
 	}
 }

@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"encoding/json"
+	"slices"
+	"sync/atomic"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
+)
+
+// decided is a steady decision (Policy.Steady) of one session, with what was
+// made of it. It serves the session's other statements with the same facts.
+type decided struct {
+	decision *facts.Decision
+	raw      json.RawMessage
+	bound    atomic.Pointer[boundColumns]
+}
+
+// boundColumns is what Bind has found for a result's columns.
+type boundColumns struct {
+	columns []protocols.ResultColumn
+	names   []string
+	masks   []*mask.Mask
+}
+
+// decidedKey is what a steady decision depends on. Facts are the pointer: the
+// cache of analyses hands out one for one text, schema and role.
+type decidedKey struct {
+	facts         *facts.Facts
+	policy        *sqlpolicy.Policy
+	inTransaction bool
+	prepare       bool
+}
+
+// maxDecided bounds what a session remembers.
+const maxDecided = 64
+
+// decision decides, or remembers. It is called by the goroutine that admits.
+func (s *session) decision(t *ticket) error {
+	k := decidedKey{facts: t.facts, policy: t.policy, inTransaction: t.input.InTransaction, prepare: t.input.Prepare}
+	if t.memo = s.decisions[k]; t.memo != nil {
+		t.decision = t.memo.decision
+		return nil
+	}
+	t.decision = t.policy.Decide(t.input)
+	if t.rawFacts == nil || !t.policy.Steady(&t.input, t.decision) { // bound parameters make facts of their own
+		return nil
+	}
+	raw, err := json.Marshal(t.decision)
+	if err != nil {
+		return err
+	}
+	if s.decisions == nil || len(s.decisions) >= maxDecided {
+		s.decisions = map[decidedKey]*decided{}
+	}
+	t.memo = &decided{decision: t.decision, raw: raw}
+	s.decisions[k] = t.memo
+	return nil
+}
+
+// remembered gives a result's columns what an earlier statement's Bind has
+// found for the same ones.
+func (t *ticket) remembered(columns []protocols.ResultColumn) ([]*mask.Mask, bool) {
+	if t.memo == nil {
+		return nil, false
+	}
+	b := t.memo.bound.Load()
+	if b == nil || !slices.Equal(b.columns, columns) {
+		return nil, false
+	}
+	t.columns = b.names
+	return b.masks, true
+}
+
+func (t *ticket) remember(columns []protocols.ResultColumn, masks []*mask.Mask) {
+	if t.memo != nil {
+		t.memo.bound.Store(&boundColumns{columns: slices.Clone(columns), names: t.columns, masks: masks})
+	}
+}
+
+// rawDecision is the decision as the record wants it.
+func (t *ticket) rawDecision() (json.RawMessage, error) {
+	if t.memo != nil {
+		return t.memo.raw, nil
+	}
+	return json.Marshal(t.decision)
+}
