@@ -124,3 +124,11 @@ type Mask struct {
 	Name   string         `json:"name"`
 	Params map[string]any `json:"params,omitempty"`
 }
+
+// Detect says which forms of values are looked for where no column is known,
+// and what becomes of those found.
+type Detect struct {
+	Class string   `json:"class"`
+	Forms []string `json:"forms"` // of package mask, or the policy's patterns by name
+	Mask  Mask     `json:"mask"`
+}
