@@ -46,6 +46,8 @@ type (
 		Limited       bool     `cel:"limited"`
 		Limit         int64    `cel:"limit"`
 		TopK          int64    `cel:"top_k"`
+		Model         string   `cel:"model"`
+		Tokens        int64    `cel:"tokens"`
 		Functions     []string `cel:"functions"`
 		InTransaction bool     `cel:"in_transaction"`
 	}
@@ -181,10 +183,13 @@ func newActivation(in *Input) *activation {
 func (a *activation) effect(in *Input, e *facts.Effect, classes []string) {
 	s := &celStmt{
 		Text: in.Text, Action: string(e.Action), Verb: e.Verb, Destructive: e.Destructive, Classes: classes,
-		Filtered: e.Filtered, Limited: e.Limited, Limit: e.Limit, TopK: e.TopK, Functions: e.Functions, InTransaction: in.InTransaction,
+		Filtered: e.Filtered, Limited: e.Limited, Limit: e.Limit, TopK: e.TopK, Tokens: e.Tokens, Functions: e.Functions, InTransaction: in.InTransaction,
 	}
 	for _, o := range e.Objects {
 		s.Objects = append(s.Objects, o.Name.String())
+		if o.Kind == "model" {
+			s.Model = o.Name.Name
+		}
 	}
 	for _, c := range e.Columns {
 		if col, ok := in.Facts.Column(c); ok {

@@ -37,7 +37,7 @@ func (p *Policy) Decide(in Input) *facts.Decision {
 			Refusals: []facts.Refusal{{Message: "nothing is known of this statement", At: -1}}}
 	}
 	b := p.bind(&in)
-	d := &facts.Decision{Verdict: facts.Allow, Classes: b.touchedClasses(), Scrub: b.scrub()}
+	d := &facts.Decision{Verdict: facts.Allow, Classes: b.touchedClasses(), Scrub: b.scrub(), Detect: b.detect()}
 	d.Record = p.Record.rows(in.Session.Target, d.Classes)
 	b.refusals(d)
 	b.masks(d)
@@ -225,6 +225,9 @@ func (b *binding) touchedClasses() []string {
 			add(c)
 		}
 	}
+	for _, c := range b.found() {
+		out = appendNew(out, c)
+	}
 	slices.Sort(out)
 	return out
 }
@@ -237,6 +240,9 @@ func (b *binding) effectClasses(e *facts.Effect) []string {
 				out = appendNew(out, c)
 			}
 		}
+	}
+	for _, c := range b.found() {
+		out = appendNew(out, c)
 	}
 	slices.Sort(out)
 	return out
@@ -286,7 +292,7 @@ func (b *binding) secrets(d *facts.Decision) {
 		})
 	}
 	for i, c := range b.f.Constants {
-		if classed(c.Columns) {
+		if classed(c.Columns) || len(b.p.classesOfForms(c.Forms)) > 0 {
 			d.SecretConstants = append(d.SecretConstants, i)
 		}
 	}

@@ -20,7 +20,7 @@ type loader struct {
 
 func parse(name string, src []byte) (*Policy, error) {
 	l := &loader{names: map[string]bool{}, p: &Policy{
-		Classes: map[string]*Class{}, Functions: map[string]bool{},
+		Classes: map[string]*Class{}, Functions: map[string]bool{}, patterns: map[string]*mask.Pattern{},
 		Default: facts.Allow, Unprovable: facts.Deny, Unparsed: facts.Deny,
 		Record: Record{Rows: 100, Constants: "hash"}, Approvers: Approvers{Count: 1, Within: 10 * time.Minute},
 	}}
@@ -42,6 +42,7 @@ func (l *loader) root(root *strictyaml.Node) {
 	version := false
 	root.Map(map[string]func(*strictyaml.Node){
 		"version":    func(n *strictyaml.Node) { n.Int(1, 1); version = true },
+		"patterns":   func(n *strictyaml.Node) { n.Each(l.pattern) },
 		"classes":    func(n *strictyaml.Node) { n.Each(l.class) },
 		"columns":    func(n *strictyaml.Node) { p.Columns = l.bindings(n, columnPattern) },
 		"payloads":   func(n *strictyaml.Node) { p.Payloads = l.bindings(n, payloadPattern) },
@@ -91,7 +92,7 @@ func (l *loader) class(name string, n *strictyaml.Node) {
 		"detect": func(n *strictyaml.Node) {
 			c.Detect = n.Strings()
 			for _, d := range n.List() {
-				d.OneOf(detectors...)
+				l.form(d)
 			}
 		},
 	}
@@ -100,10 +101,10 @@ func (l *loader) class(name string, n *strictyaml.Node) {
 		n.Problem("class vector is for raw embeddings, whose only mask is redact")
 	}
 	l.p.Classes[name] = c
+	if len(c.Detect) > 0 {
+		l.late = append(l.late, func() { l.detect(n, c) })
+	}
 }
-
-// detectors are the forms that can be found in values.
-var detectors = []string{"email", "card", "iban", "phone", "ssn", "secret"}
 
 // mask reads a mask's name, or a map of its name and parameters.
 func (l *loader) mask(n *strictyaml.Node) facts.Mask {

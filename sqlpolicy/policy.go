@@ -17,11 +17,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"filippo.io/age"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
 )
 
 // Compare is what a class lets statements compare.
@@ -145,6 +147,10 @@ type Policy struct {
 	Record     Record
 	Limits     Limits
 	LoadLocal  bool
+
+	patterns  map[string]*mask.Pattern // forms of the policy's own
+	detects   []facts.Detect           // what is looked for, by class
+	detectors sync.Map                 // by what of it, as JSON
 
 	cache classCache
 }

@@ -54,6 +54,8 @@ type Decision struct {
 	// Masks has one entry a result column that must not leave as it is, in
 	// order of Output.
 	Masks []ColumnMask `json:"masks,omitempty"`
+	// Detect is what is looked for, and masked, in the statement's texts.
+	Detect []Detect `json:"detect,omitempty"`
 	// Classes that the statement reads or compares, masked or not.
 	Classes []string `json:"classes,omitempty"`
 	// Scrub says that upstream diagnostics must be replaced: the statement

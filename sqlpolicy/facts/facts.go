@@ -192,12 +192,15 @@ type Effect struct {
 	Destructive bool     `json:"destructive,omitempty"`
 	Objects     []Object `json:"objects,omitempty"`
 	// Columns are the base columns that this effect reads or writes.
-	Columns   []ColumnRef `json:"columns,omitempty"`
-	Filtered  bool        `json:"filtered,omitempty"`
-	Limited   bool        `json:"limited,omitempty"`
-	Limit     int64       `json:"limit"` // NoLimit where not Limited
-	TopK      int64       `json:"top_k,omitempty"`
-	Functions []string    `json:"functions,omitempty"` // schema.name of the functions called
+	Columns  []ColumnRef `json:"columns,omitempty"`
+	Filtered bool        `json:"filtered,omitempty"`
+	Limited  bool        `json:"limited,omitempty"`
+	Limit    int64       `json:"limit"` // NoLimit where not Limited
+	TopK     int64       `json:"top_k,omitempty"`
+	// Tokens is the most tokens that a model's answer may have: NoLimit where
+	// the request does not say, 0 where no model answers.
+	Tokens    int64    `json:"tokens,omitempty"`
+	Functions []string `json:"functions,omitempty"` // schema.name of the functions called
 
 	// LimitParam is the parameter that LIMIT (or top-k) takes its value
 	// from; until bound, the effect counts as unlimited. LimitScale 0 is 1.
@@ -234,6 +237,10 @@ type Facts struct {
 	OpenResults bool `json:"open_results,omitempty"`
 	// Explains marks a client's own EXPLAIN of the effects.
 	Explains bool `json:"explains,omitempty"`
+	// Texts says that the statement sends or returns texts that belong to no
+	// known column: the policy's detectors look through them, and Constants are
+	// what they found.
+	Texts bool `json:"texts,omitempty"`
 }
 
 // Constant is the half-open byte range of a literal in the statement's text.
@@ -241,6 +248,8 @@ type Constant struct {
 	From    int         `json:"from"`
 	To      int         `json:"to"`
 	Columns []ColumnRef `json:"columns"`
+	// Forms are those that a detector found the literal to have.
+	Forms []string `json:"forms,omitempty"`
 }
 
 // ParamUse says which columns a parameter is compared with or stored in.
