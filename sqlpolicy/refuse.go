@@ -31,8 +31,13 @@ func (b *binding) refusals(d *facts.Decision) {
 
 // refuse says whether one use is forbidden, and why.
 func (b *binding) refuse(u *facts.Use) (facts.Refusal, bool) {
-	if u.Kind == facts.UseCode {
+	switch u.Kind {
+	case facts.UseCode:
 		return b.refuseCode(u)
+	case facts.UsePlan:
+		return facts.Refusal{At: u.At,
+			Message: fmt.Sprintf("%s chooses how statements are planned, and rows that come in another order tell of values", u.Name),
+			Hint:    "Leave the setting at its default; who sees every class may set it."}, b.anyInForce
 	}
 	for _, c := range u.Columns {
 		classes := b.classes(c)

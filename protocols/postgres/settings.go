@@ -12,6 +12,9 @@ func checkSetting(name, value string) *wireError {
 	if strings.EqualFold(name, "options") {
 		return checkOptions(value)
 	}
+	if pgsettings.ChoosesPlans(name) {
+		return fatal("0A000", quote(name)+" is not set in the start-up packet through the proxy", "SET it once connected, where the policy is asked.")
+	}
 	if p := pgsettings.Check(name, value); p != nil {
 		w := fatal(p.Code, p.Message, p.Hint)
 		w.detail = p.Detail

@@ -163,6 +163,10 @@ const (
 	// are its arguments. Vouching for Name in the policy allows it where no
 	// classed column is among the arguments.
 	UseCode UseKind = "code"
+	// UsePlan chooses how statements are planned (Name says by which
+	// setting), and with it the order of rows that statements leave open. It
+	// has no columns.
+	UsePlan UseKind = "plan"
 )
 
 // Use is one such use. What completes the sentence "… is used by" in plain

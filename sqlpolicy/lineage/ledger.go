@@ -105,6 +105,17 @@ func (l *Ledger) Known(p Place, what string, v Value, exact bool) Value {
 	return l.Compare(p, what, v)
 }
 
+// Grouped is Known for what puts equal values of different rows together:
+// where they come from several columns, those are compared with each other.
+func (l *Ledger) Grouped(p Place, what string, v Value, exact bool) Value {
+	if own, borrowed := l.split(v.Flow); v.Flow.Bare() && exact && len(own) > 1 {
+		l.equal(p, what, own, own)
+		l.equal(p, what, borrowed, nil)
+		return Value{Noisy: v.Noisy}
+	}
+	return l.Known(p, what, v, exact)
+}
+
 // Write records that the value is stored in a column.
 
 func (l *Ledger) Write(p Place, what string, v Value, into facts.ColumnRef) {

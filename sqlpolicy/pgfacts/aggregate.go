@@ -14,13 +14,14 @@ func (a *analysis) aggregate(e *env, f *pg_query.FuncCall, callees []callee, arg
 	d := e.deciding()
 	p := e.place(at)
 	_, name := splitName(f.Funcname)
+	e.level.presorted = e.level.presorted || f.AggDistinct || len(f.AggOrder) > 0
 	for _, n := range f.AggOrder {
 		by := n.GetSortBy()
 		a.sorted(d.place(at), by, a.expr(d, by.GetNode()))
 	}
 	if f.AggDistinct {
 		for _, v := range args {
-			a.known(d.place(at), name+"(DISTINCT)", v)
+			a.grouped(d.place(at), name+"(DISTINCT)", v)
 		}
 	}
 	if slices.ContainsFunc(callees, func(c callee) bool { return c.schema != "pg_catalog" }) {
@@ -132,6 +133,7 @@ func (a *analysis) windowValue(c callee, returns string, args []value) (value, b
 func (a *analysis) orderedSet(e *env, f *pg_query.FuncCall, schema, name string, direct []value) value {
 	at := a.at(f.Location)
 	p := e.place(at)
+	e.level.presorted = true
 	if f.AggFilter != nil {
 		d := e.deciding()
 		a.condition(d.place(at), "FILTER", a.expr(d, f.AggFilter))
@@ -171,15 +173,17 @@ func (a *analysis) orderedSet(e *env, f *pg_query.FuncCall, schema, name string,
 	return a.unproven(p, "the aggregate "+name+"()", returns, all...)
 }
 
-// window analyses a window's definition: partitions are equality, the order
-// is a comparison.
+// window analyses a window's definition. Partitions are a comparison as the
+// order is: the server sorts by them, and rows leave a window in that order.
+//
+// Source: create_one_window_path in postgres/src/backend/optimizer/plan/planner.c.
 func (a *analysis) window(d *env, w *pg_query.WindowDef) {
 	if w == nil {
 		return
 	}
 	p := d.place(a.at(w.Location))
 	for _, n := range w.PartitionClause {
-		a.known(p, "PARTITION BY", a.expr(d, n))
+		a.condition(p, "PARTITION BY", a.expr(d, n))
 	}
 	for _, n := range w.OrderClause {
 		by := n.GetSortBy()

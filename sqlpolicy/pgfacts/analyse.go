@@ -99,9 +99,8 @@ func (b *batch) statement(n *pg_query.Node, text string, from int) (*catalog.Sta
 		return nil, err
 	}
 	a.finish()
-	a.f.Uses = append(a.f.Uses, o.extra...)
-	a.f.Constants = append(a.f.Constants, o.constants...)
 	for _, s := range a.settings {
+		o.plans(s.name)
 		if s.name == "" || s.name == "search_path" || strings.EqualFold(s.name, "role") {
 			o.changes().ReloadSession = true
 		}
@@ -113,6 +112,8 @@ func (b *batch) statement(n *pg_query.Node, text string, from int) (*catalog.Sta
 			return nil, &facts.Problem{Code: "0A000", At: s.at, Message: "set_config needs the setting's name and value as literals through the proxy"}
 		}
 	}
+	a.f.Uses = append(a.f.Uses, o.extra...)
+	a.f.Constants = append(a.f.Constants, o.constants...)
 	o.nameObjects(n)
 	o.plannable(n, b.version)
 	// Places are relative to the statement's own text.

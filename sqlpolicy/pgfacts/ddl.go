@@ -112,10 +112,10 @@ func (o *one) ddl(n *pg_query.Node) error {
 	case *pg_query.Node_AlterRoleSetStmt:
 		e.Action = facts.Privilege
 		o.effect(e)
-		return checkSetStmt(x.AlterRoleSetStmt.Setstmt)
+		return o.checkSetStmt(x.AlterRoleSetStmt.Setstmt)
 	case *pg_query.Node_AlterDatabaseSetStmt:
 		o.effect(e)
-		return checkSetStmt(x.AlterDatabaseSetStmt.Setstmt)
+		return o.checkSetStmt(x.AlterDatabaseSetStmt.Setstmt)
 	case *pg_query.Node_VacuumStmt:
 		e.Action, e.Verb = facts.Admin, "ANALYZE"
 		if x.VacuumStmt.IsVacuumcmd {
@@ -134,7 +134,21 @@ func (o *one) ddl(n *pg_query.Node) error {
 		}
 		o.effect(e)
 		o.change = nil
-	case *pg_query.Node_ClusterStmt, *pg_query.Node_ReindexStmt, *pg_query.Node_CheckPointStmt, *pg_query.Node_AlterSystemStmt:
+	case *pg_query.Node_ClusterStmt:
+		e.Action = facts.Admin
+		if r := x.ClusterStmt.Relation; r == nil {
+			o.use(facts.Use{Kind: facts.UseCode, Name: "CLUSTER", What: "CLUSTER, which puts the rows of every table into an index's order", At: -1})
+		} else if obj, rel := o.named(r); rel != nil {
+			e.Objects = append(e.Objects, obj)
+			o.use(facts.Use{Kind: facts.UseCompare, Columns: o.refs(rel), What: "CLUSTER, which puts rows into an index's order", At: -1})
+		}
+		o.effect(e)
+	case *pg_query.Node_AlterDomainStmt:
+		if s := x.AlterDomainStmt.Subtype; s != "T" && s != "N" && s != "X" { // SET DEFAULT, DROP NOT NULL, DROP CONSTRAINT
+			o.use(facts.Use{Kind: facts.UseCode, Name: "ALTER DOMAIN", What: "ALTER DOMAIN, which looks at all values of the domain", At: -1})
+		}
+		o.effect(e)
+	case *pg_query.Node_ReindexStmt, *pg_query.Node_CheckPointStmt, *pg_query.Node_AlterSystemStmt:
 		e.Action = facts.Admin
 		o.effect(e)
 	case *pg_query.Node_CreateExtensionStmt:
@@ -175,9 +189,12 @@ func (o *one) ddl(n *pg_query.Node) error {
 	return nil
 }
 
-func checkSetStmt(s *pg_query.VariableSetStmt) error {
-	o := &one{analysis: newAnalysis(&catalog.View{}, "")}
-	return o.set(s)
+// checkSetStmt judges a setting that is kept for later sessions.
+func (o *one) checkSetStmt(s *pg_query.VariableSetStmt) error {
+	later := &one{analysis: newAnalysis(&catalog.View{}, "")}
+	err := later.set(s)
+	o.extra = append(o.extra, later.extra...)
+	return err
 }
 
 // triggers notes the code that a change of a table runs.
@@ -196,7 +213,31 @@ func (o *one) createTable(s *pg_query.CreateStmt, e facts.Effect) error {
 	e.Objects = []facts.Object{{Kind: "table", Name: o.future(s.Relation)}}
 	o.effect(e)
 	o.created(s.Relation)
+	for _, n := range s.InhRelations {
+		if parent := o.relation(n.GetRangeVar()); parent != nil && s.Partbound != nil {
+			o.partition(parent, s.Partbound)
+		}
+	}
 	return nil
+}
+
+// partition notes what making a partition does: its bounds are computed and
+// kept in the catalog, and rows of the default partition are held against
+// them.
+func (o *one) partition(parent *catalog.Relation, b *pg_query.PartitionBoundSpec) {
+	flow := o.partitionKeyFlow(parent)
+	kind := facts.UseCompare
+	if b.Strategy == "l" {
+		kind = facts.UseEqual
+	}
+	if len(flow) > 0 {
+		o.use(facts.Use{Kind: kind, Columns: flow.Refs(), What: "the bounds of a partition", At: -1})
+	}
+	for _, n := range slices.Concat(b.Listdatums, b.Lowerdatums, b.Upperdatums) {
+		if n.GetColumnRef() == nil { // MINVALUE and MAXVALUE
+			o.overTable(parent, n)
+		}
+	}
 }
 
 func (o *one) createTableAs(s *pg_query.CreateTableAsStmt) error {
@@ -307,6 +348,9 @@ func (o *one) alterTable(s *pg_query.AlterTableStmt, e facts.Effect) {
 			continue
 		}
 		o.evaluated(r, c)
+		if b := c.Def.GetPartitionCmd().GetBound(); b != nil {
+			o.partition(r, b)
+		}
 		if def := c.Def.GetColumnDef(); c.Subtype == pg_query.AlterTableType_AT_AddColumn && plainColumn(def) {
 			continue
 		}

@@ -28,6 +28,9 @@ type level struct {
 	boundless bool
 	// sets says that a set-returning function stands in the result list.
 	sets bool
+	// presorted says that an aggregate wants its input in an order of its own:
+	// groups are then made by sorting.
+	presorted bool
 	// conditions and pairs say how the level's items are joined.
 	conditions []condition
 	pairs      []columnPair

@@ -49,7 +49,7 @@ func (a *analysis) simpleSelect(e *env, s *pg_query.SelectStmt) *entry {
 	a.joinAmplifies(q)
 
 	targets := a.targets(q, s.TargetList)
-	a.groupBy(d, s.GroupClause, targets)
+	a.groupBy(d, s.GroupClause, targets, q.level.presorted || slices.ContainsFunc(s.GroupClause, isGroupingSet))
 	if s.HavingClause != nil {
 		a.condition(d.place(-1), "HAVING", a.expr(d, s.HavingClause))
 	}
@@ -127,15 +127,22 @@ func (a *analysis) expandStar(q *env, n *pg_query.Node) ([]column, bool) {
 	return nil, false
 }
 
-// groupBy: a name means an input column before it means an output one.
-func (a *analysis) groupBy(d *env, list []*pg_query.Node, targets []target) {
+func isGroupingSet(n *pg_query.Node) bool { return n.GetGroupingSet() != nil }
+
+// groupBy: a name means an input column before it means an output one. Groups
+// come in no order of their values if the server can hash them; sorted says
+// that it cannot.
+//
+// Source: consider_groupingsets_paths and get_agg_clause_costs
+// (numOrderedAggs) in postgres/src/backend/optimizer.
+func (a *analysis) groupBy(d *env, list []*pg_query.Node, targets []target, sorted bool) {
 	for _, n := range list {
 		if g := n.GetGroupingSet(); g != nil {
-			a.groupBy(d, g.Content, targets)
+			a.groupBy(d, g.Content, targets, sorted)
 			continue
 		}
 		if r := n.GetRowExpr(); r != nil && r.RowFormat == pg_query.CoercionForm_COERCE_IMPLICIT_CAST {
-			a.groupBy(d, r.Args, targets) // (a, b) is a list
+			a.groupBy(d, r.Args, targets, sorted) // (a, b) is a list
 			continue
 		}
 		v, found := a.ordinal(n, targets, "GROUP BY")
@@ -147,7 +154,12 @@ func (a *analysis) groupBy(d *env, list []*pg_query.Node, targets []target) {
 		if !found {
 			v = a.expr(d, n)
 		}
-		a.known(d.place(a.at(location(n))), "GROUP BY", v)
+		p := d.place(a.at(location(n)))
+		if sorted {
+			a.condition(p, "GROUP BY, which here sorts", v)
+			continue
+		}
+		a.grouped(p, "GROUP BY", v)
 	}
 }
 
@@ -220,13 +232,13 @@ func (a *analysis) distinct(d *env, list []*pg_query.Node, targets []target) {
 	}
 	if len(list) == 1 && list[0].GetNode() == nil { // plain DISTINCT
 		for _, t := range targets {
-			a.known(d.place(a.at(location(t.node))), "DISTINCT", t.value)
+			a.grouped(d.place(a.at(location(t.node))), "DISTINCT", t.value)
 		}
 		return
 	}
 	for _, n := range list {
 		v := a.sortItem(d, n, targets, "SELECT DISTINCT ON")
-		a.known(d.place(a.at(location(n))), "DISTINCT ON", v)
+		a.condition(d.place(a.at(location(n))), "DISTINCT ON", v) // which is done by sorting
 	}
 }
 

@@ -187,6 +187,7 @@ func (o *one) set(s *pg_query.VariableSetStmt) error {
 		if p := pgsettings.Check(name, strings.Join(values, ",")); p != nil {
 			return p
 		}
+		o.plans(name)
 	}
 	switch {
 	case name == "search_path" && s.Kind == pg_query.VariableSetKind_VAR_SET_VALUE:
@@ -199,6 +200,13 @@ func (o *one) set(s *pg_query.VariableSetStmt) error {
 		o.changes().ReloadSession = true
 	}
 	return nil
+}
+
+// plans notes a setting that chooses plans.
+func (o *one) plans(name string) {
+	if pgsettings.ChoosesPlans(name) {
+		o.use(facts.Use{Kind: facts.UsePlan, Name: strings.ToLower(name), What: "a setting of the planner", At: -1})
+	}
 }
 
 func (o *one) prepare(p *pg_query.PrepareStmt) error {

@@ -279,6 +279,11 @@ func (a *analysis) known(p lineage.Place, what string, v value) value {
 	return value{Value: a.ledger.Known(p, what, v.Value, a.exact(v)), typ: typeBool}
 }
 
+// grouped is the result of putting equal values together.
+func (a *analysis) grouped(p lineage.Place, what string, v value) {
+	a.ledger.Grouped(p, what, v.Value, a.exact(v))
+}
+
 // exact says that equality on the value is the built-in one of a type whose
 // equal values are written alike.
 func (a *analysis) exact(v value) bool { return !v.loose && a.equalitySafe(v.typ) }

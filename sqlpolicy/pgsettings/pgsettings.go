@@ -54,6 +54,29 @@ func Check(name, value string) *facts.Problem {
 	return nil
 }
 
+// ChoosesPlans says that a setting decides how the server plans statements: by
+// sorting or hashing, by which index, in which order of joins. Who may choose
+// that chooses the order in which rows come where a statement leaves it open,
+// and an order by values tells of them.
+//
+// Source: the groups "Query Tuning" and "Resource Usage / Memory" of
+// postgres/src/backend/utils/misc/guc_tables.c.
+func ChoosesPlans(name string) bool {
+	name = strings.ToLower(name)
+	if strings.HasPrefix(name, "enable_") || strings.HasPrefix(name, "geqo") || strings.HasPrefix(name, "jit") ||
+		strings.HasSuffix(name, "_cost") || strings.HasSuffix(name, "_collapse_limit") || strings.HasPrefix(name, "min_parallel_") {
+		return true
+	}
+	switch name {
+	case "work_mem", "hash_mem_multiplier", "effective_cache_size", "cursor_tuple_fraction", "constraint_exclusion", "plan_cache_mode",
+		"default_statistics_target", "effective_io_concurrency", "max_parallel_workers", "max_parallel_workers_per_gather",
+		"parallel_leader_participation", "debug_parallel_query", "force_parallel_mode", "recursive_worktable_factor", "stats_fetch_consistency",
+		"synchronize_seqscans":
+		return true
+	}
+	return false
+}
+
 // duration reads a time setting: a number, of milliseconds unless it has a
 // unit.
 //

@@ -118,3 +118,6 @@ CREATE SEQUENCE tickets;
 CREATE PROCEDURE app.dump_all() LANGUAGE plpgsql AS $$BEGIN RAISE NOTICE '%', (SELECT max(ssn) FROM public.customers); END$$;
 CREATE TABLE people_default (id integer, v text DEFAULT app.read_ssn(1));
 CREATE STATISTICS cust_stats (mcv) ON city, ssn FROM customers;
+CREATE TABLE by_ssn (id integer, ssn text) PARTITION BY LIST (ssn);
+CREATE TABLE by_ssn_low PARTITION OF by_ssn FOR VALUES IN ('1', '2', '3');
+CREATE TABLE by_ssn_rest PARTITION OF by_ssn DEFAULT;
