@@ -27,11 +27,18 @@ type Protocol struct {
 	Doc         string // one line for --help
 	DefaultPort int    // of an upstream whose URL names none
 	Dialect     string // of the statements; "" where the protocol brings facts itself
+	// ALPN is what TLS with the upstream names as its protocol, "" for nothing.
+	ALPN string
+	// Requests says that a session is one identity's run of requests, over any
+	// number of connections: Login joins the one that is open. The upstream's
+	// URL then names no user and no database.
+	Requests bool
 
 	// Schemes of an upstream's URL; the first is the one that errors name.
 	Schemes []string
 	// TLSMode says in libpq's words (disable, prefer, require, verify-ca,
-	// verify-full) what an upstream's URL asks of TLS.
+	// verify-full) what an upstream's URL asks of TLS. Nil where the scheme says
+	// it: https is verify-full.
 	TLSMode func(q url.Values) (string, error)
 
 	// Serve speaks the protocol on conn until the session ends. It takes
@@ -75,6 +82,14 @@ type Host interface {
 	// where the server speaks first, a client is told the upstream's version
 	// before anybody has logged in.
 	Server(ctx context.Context) (*catalog.Catalog, error)
+	// Wait is how long a held request blocks before it is told to come again.
+	Wait() time.Duration
+	// Draining is closed when no new request is taken: a connection that waits
+	// for one ends.
+	Draining() <-chan struct{}
+	// Keep returns what the protocol keeps for the target, over all its
+	// connections; the first call makes it.
+	Keep(make func() any) any
 }
 
 // Limits are bytes and counts, each checked before it is believed.
@@ -185,9 +200,16 @@ type Unit struct {
 	InTransaction bool
 	// Pending says that what the session has run may not be committed yet,
 	// outside a transaction block: a pipeline's implicit transaction is open.
-	Pending  bool
-	Facts    *facts.Facts // Operation
-	Function uint32       // FunctionCall: the function's OID
+	Pending bool
+	Facts   *facts.Facts // Operation
+	// Problem says why an operation was not understood: it is recorded and
+	// returned.
+	Problem *facts.Problem
+	// Wait, if set, bounds how long Admit waits for people. The hold then stays,
+	// whatever becomes of the client, and the same unit passes once it is
+	// granted.
+	Wait     time.Duration
+	Function uint32 // FunctionCall: the function's OID
 	// OnHold, if set, is told of a hold before Admit waits for it.
 	OnHold func(Held)
 	// Fresh, if set, reads the session's view again: what was held is decided
@@ -226,6 +248,27 @@ type Ticket interface {
 	Keep(cells [][]byte) error
 	// Done records how the statement ended. The ticket is spent.
 	Done(o Outcome) error
+}
+
+// Documents is what the ticket of an Operation can do besides, found by
+// assertion: its result is documents whose paths nobody knows before they are
+// seen.
+type Documents interface {
+	// Path says what becomes of the value at a path of a collection's payload,
+	// and of all beneath it. The caller may keep the answer for the ticket's
+	// life.
+	Path(collection string, path []string) (PathMask, error)
+	// Bytes charges bytes of the result that are no row's, before they are
+	// written.
+	Bytes(n int) error
+}
+
+// PathMask is what becomes of a value in a document.
+type PathMask struct {
+	// Mask is nil where the value may leave as it is.
+	Mask *mask.JSON
+	// Below says that something beneath the value may have a mask.
+	Below bool
 }
 
 // ResultColumn is a result column as the upstream announces it. Its origin is
@@ -321,6 +364,8 @@ type Denial struct {
 	Hint    string // what to do
 	At      int    // byte offset in the statement's text, -1 where unknown
 	HoldID  string
+	// RetryAfter is when to ask again, for DenyHeld.
+	RetryAfter time.Duration
 }
 
 // DenialKind chooses the wire's error code.
@@ -340,6 +385,7 @@ const (
 	DenyBudget                        // 53400
 	DenyCancelled                     // 57014
 	DenyTooMany                       // 53300
+	DenyHeld                          // waits for people: ask again
 )
 
 func (d *Denial) Error() string { return d.Message }

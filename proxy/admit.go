@@ -196,6 +196,8 @@ func (s *session) analyse(u *protocols.Unit) (*analysed, error) {
 	limits := (&host{target: s.target}).Limits()
 	d := s.target.dialect
 	switch {
+	case u.Problem != nil:
+		return nil, u.Problem
 	case u.Kind == protocols.Operation:
 		return newAnalysed([]catalog.Statement{{Text: u.Text, Facts: u.Facts}})
 	case d == nil:
@@ -242,6 +244,11 @@ func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analyse
 	if u.View != nil {
 		t.view = u.View
 		t.catalogs = s.target.catalog(s.database)
+	}
+	if u.Kind == protocols.Operation { // nothing is announced by an upstream
+		for _, o := range t.facts.Outputs {
+			t.columns = append(t.columns, o.Name)
+		}
 	}
 	t.input = sqlpolicy.Input{
 		Identity: s.identity, Facts: t.facts, Text: t.text, Params: u.Params, InTransaction: u.InTransaction, Now: now,

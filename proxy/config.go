@@ -86,6 +86,9 @@ type Target struct {
 	// Bearer says that tokens are asked for as SASL OAUTHBEARER instead of as
 	// the password.
 	Bearer bool
+	// Wait is how long a held request blocks, and Idle how long a session stays
+	// open without one, where sessions are runs of requests.
+	Wait, Idle time.Duration
 }
 
 // TLS is what clients are offered.
@@ -279,7 +282,8 @@ func loopback(addr string) bool {
 }
 
 func (l *configLoader) target(n *strictyaml.Node) {
-	t := Target{}
+	t := Target{Wait: 3 * time.Second, Idle: 5 * time.Minute}
+	requests := false // a key that is for those alone
 	var up *strictyaml.Node
 	n.Map(map[string]func(*strictyaml.Node){
 		"name": func(n *strictyaml.Node) {
@@ -310,6 +314,8 @@ func (l *configLoader) target(n *strictyaml.Node) {
 		"upstream":  func(n *strictyaml.Node) { up = n },
 		"databases": func(n *strictyaml.Node) { t.Databases = n.Strings() },
 		"tokens":    func(n *strictyaml.Node) { t.Bearer = n.OneOf("password", "oauthbearer") == "oauthbearer" },
+		"wait":      func(n *strictyaml.Node) { t.Wait, requests = n.Duration(), true },
+		"idle":      func(n *strictyaml.Node) { t.Idle, requests = n.Duration(), true },
 		"grpc":      func(n *strictyaml.Node) { n.Problem("grpc is not supported by this version") },
 	})
 	if up != nil {
@@ -318,6 +324,9 @@ func (l *configLoader) target(n *strictyaml.Node) {
 			p = &l.known[i]
 		}
 		l.upstream(up, &t.Upstream, p)
+		if requests && p != nil && !p.Requests {
+			n.Problem("wait and idle are for stores over HTTP")
+		}
 	}
 	switch {
 	case t.Name == "" || t.Protocol == "" || t.Listen == "" || up == nil:
@@ -341,13 +350,10 @@ func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream, p *protocols.Pr
 			case parsed.User != nil && hasPassword(parsed):
 				n.Problem("the URL holds a password; give it as password: {env: NAME} or {file: PATH}")
 			case p == nil: // which has been said
-			case !slices.Contains(p.Schemes, parsed.Scheme):
-				n.Problem("must be %s://USER@HOST:PORT/DATABASE", p.Schemes[0])
-			case parsed.User.Username() == "" || parsed.Host == "" || strings.Trim(parsed.Path, "/") == "":
-				n.Problem("needs user, host and database")
+			case !fits(n, p, parsed):
 			default:
 				u.URL = parsed
-				if u.TLSMode, err = p.TLSMode(parsed.Query()); err != nil {
+				if u.TLSMode, err = tlsMode(p, parsed); err != nil {
 					n.Problem("%v", err)
 				}
 			}
@@ -357,6 +363,35 @@ func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream, p *protocols.Pr
 		"cert":     func(n *strictyaml.Node) { u.Cert = resolve(l.c.Dir, n.String()) },
 		"key":      func(n *strictyaml.Node) { u.Key = resolve(l.c.Dir, n.String()) },
 	})
+}
+
+// fits checks an upstream's URL against what the protocol takes.
+func fits(n *strictyaml.Node, p *protocols.Protocol, u *url.URL) bool {
+	database := strings.Trim(u.Path, "/")
+	switch {
+	case !slices.Contains(p.Schemes, u.Scheme) && p.Requests:
+		n.Problem("must be %s://HOST:PORT", strings.Join(p.Schemes, "://HOST:PORT or "))
+	case !slices.Contains(p.Schemes, u.Scheme):
+		n.Problem("must be %s://USER@HOST:PORT/DATABASE", p.Schemes[0])
+	case p.Requests && (u.User != nil || database != "" || u.RawQuery != "" || u.Hostname() == ""):
+		n.Problem("must be %s://HOST:PORT and nothing more; the store's key is the password", u.Scheme)
+	case !p.Requests && (u.User.Username() == "" || u.Host == "" || database == ""):
+		n.Problem("needs user, host and database")
+	default:
+		return true
+	}
+	return false
+}
+
+// tlsMode is what the URL asks of TLS.
+func tlsMode(p *protocols.Protocol, u *url.URL) (string, error) {
+	switch {
+	case p.TLSMode != nil:
+		return p.TLSMode(u.Query())
+	case u.Scheme == "http":
+		return "disable", nil
+	}
+	return "verify-full", nil
 }
 
 func hasPassword(u *url.URL) bool { _, ok := u.User.Password(); return ok }

@@ -40,6 +40,10 @@ const maxDecided = 64
 
 // decision decides, or remembers. It is called by the goroutine that admits.
 func (s *session) decision(t *ticket) error {
+	if t.unit == protocols.Operation { // its facts are its own, and others of the session are decided at the same time
+		t.decision = t.policy.Decide(t.input)
+		return nil
+	}
 	k := decidedKey{facts: t.facts, policy: t.policy, inTransaction: t.input.InTransaction, prepare: t.input.Prepare}
 	if t.memo = s.decisions[k]; t.memo != nil {
 		t.decision = t.memo.decision

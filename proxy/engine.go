@@ -73,7 +73,8 @@ type Engine struct {
 	sessions map[string]*session
 	cancels  map[string]func()
 	draining bool
-	stored   sync.Map // hashes of catalogs that are on disk
+	drains   chan struct{} // closed when draining begins
+	stored   sync.Map      // hashes of catalogs that are on disk
 	running  sync.WaitGroup
 }
 
@@ -92,7 +93,7 @@ type Options struct {
 func New(o Options) (*Engine, error) {
 	e := &Engine{
 		config: o.Config, protocols: o.Protocols, dialects: o.Dialects, log: o.Log, program: o.Program, metrics: newMetrics(),
-		now: time.Now, sessions: map[string]*session{}, cancels: map[string]func(){}, finished: make(chan struct{}, 1),
+		now: time.Now, sessions: map[string]*session{}, cancels: map[string]func(){}, finished: make(chan struct{}, 1), drains: make(chan struct{}),
 	}
 	policy, err := sqlpolicy.Load(o.Config.Policy)
 	if err != nil {
@@ -142,6 +143,8 @@ type target struct {
 	dialect  *Dialect
 	tls      *tls.Config
 	upstream upstream.Options
+	joints   joints
+	keep     keep
 	password string
 	listener net.Listener
 	cache    *analyses
@@ -185,7 +188,7 @@ func (e *Engine) newTarget(c *Target) (*target, error) {
 	if ca == "" {
 		ca = u.Query().Get("sslrootcert")
 	}
-	t.upstream = upstream.Options{Address: net.JoinHostPort(host, port), Host: host, Mode: c.Upstream.TLSMode, CA: ca, Cert: c.Upstream.Cert, Key: c.Upstream.Key}
+	t.upstream = upstream.Options{Address: net.JoinHostPort(host, port), Host: host, Mode: c.Upstream.TLSMode, CA: ca, Cert: c.Upstream.Cert, Key: c.Upstream.Key, ALPN: t.protocol.ALPN}
 	var err error
 	t.password, err = c.Upstream.Password.Read(e.config.Dir)
 	return t, err
@@ -236,6 +239,7 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	listening.closeAll()
 	e.drain()
 	for _, t := range e.targets {
+		t.joints.close()
 		t.close()
 	}
 	e.shipLast()
@@ -311,6 +315,7 @@ func (e *Engine) drain() {
 	e.mu.Lock()
 	e.draining = true
 	e.mu.Unlock()
+	close(e.drains)
 	done := make(chan struct{})
 	go func() { e.running.Wait(); close(done) }()
 	shutdown := &protocols.Denial{Kind: protocols.DenyShutdown, Message: "terminating connection: the proxy is shutting down", At: -1}

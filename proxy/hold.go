@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy/approval"
@@ -93,7 +94,7 @@ func (s *session) untilDone(ctx context.Context) (context.Context, func()) {
 // await opens a hold, says so to everybody concerned, and waits for its end.
 func (s *session) await(ctx context.Context, u *protocols.Unit, tickets []*ticket, binding approval.Binding) (approval.Hold, error) {
 	r := s.request(u, tickets, binding)
-	h, err := s.engine.approvals.Open(ctx, r)
+	h, err := s.openHold(ctx, u, r)
 	if err != nil {
 		return h, err
 	}
@@ -115,11 +116,21 @@ func (s *session) await(ctx context.Context, u *protocols.Unit, tickets []*ticke
 	if u.OnHold != nil {
 		u.OnHold(protocols.Held{ID: h.ID, Reason: r.Reason, Page: s.engine.page(h.ID), Until: h.Expires})
 	}
-	end, err := s.engine.approvals.Wait(ctx, h.ID)
+	end, err := s.engine.approvals.Wait(ctx, h.ID, u.Wait)
 	if err == nil {
 		s.engine.log.Info().Str("session", s.id).Str("hold", h.ID).Str("state", string(end.State)).Str("why", end.Why).Msg("hold ended")
 	}
 	return end, err
+}
+
+// openHold records a hold. What comes again while it waits is the same hold.
+func (s *session) openHold(ctx context.Context, u *protocols.Unit, r approval.Request) (approval.Hold, error) {
+	if u.Wait > 0 {
+		if h, err := s.engine.approvals.Waiting(ctx, r.Binding); !errors.Is(err, approval.ErrUnknown) {
+			return h, err
+		}
+	}
+	return s.engine.approvals.Open(ctx, r)
 }
 
 // request is what approvers see: no constant or parameter that meets a
@@ -285,6 +296,10 @@ func (s *session) noHold(err error) *protocols.Denial {
 func notGranted(h *approval.Hold) *protocols.Denial {
 	d := &protocols.Denial{Kind: protocols.DenyPolicy, HoldID: h.ID, At: -1, Detail: "hold " + h.ID + ": " + h.Reason}
 	switch h.State {
+	case approval.Waiting:
+		d.Kind, d.RetryAfter = protocols.DenyHeld, 5*time.Second
+		d.Message = "held for approval: " + h.ID
+		d.Hint = "The same request passes once it is approved. Approvers: sallyport approvals approve " + h.ID
 	case approval.Denied:
 		d.Message = "the held statement was denied by " + h.Why
 		d.Hint = "Ask whoever denied it, or ask for less."

@@ -109,12 +109,11 @@ func (h *host) Server(ctx context.Context) (*catalog.Catalog, error) {
 
 // Login opens a session and its transcript.
 func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session, error) {
-	t, e := h.target, h.target.engine
+	t := h.target
 	caller, denied := h.identify(ctx, l)
 	if denied != nil {
 		return nil, denied
 	}
-	id := caller.Identity
 	database := l.Database
 	if database == "" {
 		database = t.database()
@@ -122,6 +121,20 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 	if database != t.database() && !slices.Contains(t.config.Databases, database) {
 		return nil, &protocols.Denial{Kind: protocols.DenyDatabase, Message: fmt.Sprintf("database %q does not exist on target %s", bound(database, 64), t.config.Name), At: -1}
 	}
+	if t.protocol.Requests {
+		return t.join(ctx, caller, database, l)
+	}
+	s, err := t.open(ctx, caller, database, l)
+	if err != nil {
+		return nil, err
+	}
+	h.session = s
+	return s, nil
+}
+
+// open begins a session and its transcript.
+func (t *target) open(ctx context.Context, caller identity.Caller, database string, l protocols.Login) (*session, error) {
+	e, id := t.engine, caller.Identity
 	if t.sessions.Add(1) > int64(e.config.Sessions) {
 		t.sessions.Add(-1)
 		e.metrics.logins.WithLabelValues(t.config.Name, "too many").Inc()
@@ -145,7 +158,6 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 	e.sessions[s.id] = s
 	draining := e.draining
 	e.mu.Unlock()
-	h.session = s
 	e.metrics.logins.WithLabelValues(t.config.Name, "accepted").Inc()
 	e.metrics.sessions.WithLabelValues(t.config.Name).Inc()
 	e.log.Info().Str("session", s.id).Str("identity", id.Name).Str("target", t.config.Name).Str("database", database).Str("client", l.Address).Str("by", caller.By).Msg("session began")
@@ -165,6 +177,12 @@ func (h *host) end() {
 		h.session.Close(fmt.Errorf("the connection's handler ended"))
 	}
 }
+
+func (h *host) Wait() time.Duration { return h.target.config.Wait }
+
+func (h *host) Draining() <-chan struct{} { return h.target.engine.drains }
+
+func (h *host) Keep(make func() any) any { return h.target.keep.get(make) }
 
 func (h *host) Canceller() protocols.Canceller { return canceller{h.target.engine} }
 

@@ -59,12 +59,17 @@ func (s *session) spent(ctx context.Context, p *sqlpolicy.Policy, which []int) (
 }
 
 // row charges a row before it is sent.
-func (m *meter) row(s *session, bytes int64) error {
-	if !m.covers(bytes) {
+func (m *meter) row(s *session, bytes int64) error { return m.charge(s, 1, bytes) }
+
+// more charges bytes of rows that are charged already.
+func (m *meter) more(s *session, bytes int64) error { return m.charge(s, 0, bytes) }
+
+func (m *meter) charge(s *session, rows, bytes int64) error {
+	if !m.covers(rows, bytes) {
 		if err := m.take(s, bytes); err != nil {
 			return err
 		}
-		if !m.covers(bytes) {
+		if !m.covers(rows, bytes) {
 			m.held = budget.Charge{} // what is too little for a row is used up: the next statement is told at its start
 			return &protocols.Denial{Kind: protocols.DenyBudget, Message: "the " + m.budget.Name + " is used up", At: -1,
 				Detail: fmt.Sprintf("The statement was stopped in its result: identity %s has read all that it may.", m.budget.Identity),
@@ -72,7 +77,7 @@ func (m *meter) row(s *session, bytes int64) error {
 		}
 	}
 	if m.budget.Rows > 0 {
-		m.held.Rows--
+		m.held.Rows -= rows
 	}
 	if m.budget.Bytes > 0 {
 		m.held.Bytes -= bytes
@@ -80,8 +85,8 @@ func (m *meter) row(s *session, bytes int64) error {
 	return nil
 }
 
-func (m *meter) covers(bytes int64) bool {
-	return (m.budget.Rows == 0 || m.held.Rows >= 1) && (m.budget.Bytes == 0 || m.held.Bytes >= bytes)
+func (m *meter) covers(rows, bytes int64) bool {
+	return (m.budget.Rows == 0 || m.held.Rows >= rows) && (m.budget.Bytes == 0 || m.held.Bytes >= bytes)
 }
 
 // take gives back what is held and takes the next chunk.

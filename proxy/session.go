@@ -42,6 +42,7 @@ type session struct {
 	mu     sync.Mutex
 	cause  *protocols.Denial
 	closed bool
+	ended  func() // called once it is killed, if set
 }
 
 var _ protocols.Session = (*session)(nil)
@@ -103,7 +104,35 @@ func (s *session) kill(why *protocols.Denial) {
 		s.cause = why
 	}
 	s.mu.Unlock()
-	s.once.Do(func() { close(s.done) })
+	s.once.Do(func() {
+		close(s.done)
+		s.mu.Lock()
+		ended := s.ended
+		s.mu.Unlock()
+		if ended != nil {
+			ended()
+		}
+	})
+}
+
+// onEnd has f called when the session is killed, at once where it was.
+func (s *session) onEnd(f func()) {
+	s.mu.Lock()
+	s.ended = f
+	s.mu.Unlock()
+	if s.over() {
+		f()
+	}
+}
+
+// over says that the session was killed.
+func (s *session) over() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // endWith ends the session with the token or certificate that opened it.

@@ -163,6 +163,32 @@ func sameDecision(a, b *facts.Decision) bool {
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
+var _ protocols.Documents = (*ticket)(nil)
+
+// Path is the mask of a value in a document.
+func (t *ticket) Path(collection string, path []string) (protocols.PathMask, error) {
+	classes, m, below := t.policy.Payload(&t.session.identity, collection, path)
+	if len(classes) == 0 {
+		return protocols.PathMask{Below: below}, nil
+	}
+	compiled, err := mask.CompileJSON(m, t.session.engine.keys.Hash)
+	if err != nil {
+		return protocols.PathMask{}, t.deny(protocols.DenyUnsupported, "a value of class %s cannot be masked: %v", strings.Join(classes, ", "), err)
+	}
+	return protocols.PathMask{Mask: compiled}, nil
+}
+
+// Bytes charges bytes that belong to rows counted already.
+func (t *ticket) Bytes(n int) error {
+	t.bytes += int64(n)
+	for i := range t.meters {
+		if err := t.meters[i].more(t.session, int64(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Row counts a row before it is written.
 func (t *ticket) Row(bytes int) (keep bool, err error) {
 	t.rows++

@@ -91,6 +91,13 @@ const maxCached = 20000
 // columnClasses are the classes of each of a table's columns. database stands
 // in for names that have none.
 func (p *Policy) columnClasses(t *facts.Table, database string) [][]string {
+	out := make([][]string, len(t.Columns))
+	if t.Collection {
+		for i, c := range t.Columns {
+			out[i] = p.payloadClasses(t.Name.Name, c.Name)
+		}
+		return out
+	}
 	key := cacheKey{Name: inDatabase(t.Name, database), system: t.System}
 	for _, n := range t.Family {
 		key.family += inDatabase(n, database).Database + "\x00" + n.Schema + "\x00" + n.Name + "\x00"
@@ -98,7 +105,6 @@ func (p *Policy) columnClasses(t *facts.Table, database string) [][]string {
 	p.cache.mu.RLock()
 	known := p.cache.tables[key]
 	p.cache.mu.RUnlock()
-	out := make([][]string, len(t.Columns))
 	var missing map[string][]string
 	for i, c := range t.Columns {
 		classes, ok := known[c.Name]

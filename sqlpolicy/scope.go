@@ -43,6 +43,12 @@ func (p *Policy) outOfScope(in *Input) string {
 // outsideOf names the first thing that none of the scopes lists.
 func (p *Policy) outsideOf(open []*Scope, f *facts.Facts) string {
 	for _, t := range f.Tables {
+		if t.Collection {
+			if !objectIn(open, facts.Object{Kind: "collection", Name: t.Name}) {
+				return "collection " + t.Name.String()
+			}
+			continue
+		}
 		if !t.System && !schemaIn(open, t.Schema) {
 			return "table " + t.Name.String()
 		}
@@ -76,7 +82,7 @@ func objectIn(open []*Scope, o facts.Object) bool {
 	}
 	switch o.Kind {
 	case "collection":
-		return list(func(s *Scope) []string { return s.Collections })
+		return slices.ContainsFunc(open, func(s *Scope) bool { return collectionIn(s.Collections, o.Name) })
 	case "model":
 		return list(func(s *Scope) []string { return s.Models })
 	case "database":
@@ -85,6 +91,12 @@ func objectIn(open []*Scope, o facts.Object) bool {
 		return schemaIn(open, o.Name.Name)
 	}
 	return o.Schema == "" || schemaIn(open, o.Schema)
+}
+
+// collectionIn says whether patterns name a collection: by its name, or by its
+// database and name, as in *.notes.
+func collectionIn(patterns []string, n facts.Name) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return wild(p, n.Name) || n.Schema != "" && wild(p, n.String()) })
 }
 
 // schemaIn says whether a schema may be reached. The store's own catalog

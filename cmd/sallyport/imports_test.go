@@ -21,6 +21,7 @@ var allowed = map[string][]string{
 	"sqlpolicy/strictyaml":               {},
 	"protocols":                          {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask"},
 	"protocols/internal/wire":            {},
+	"protocols/internal/httpgate":        {"protocols", "sqlpolicy/facts"},
 	"protocols/postgres":                 {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/pgsettings"},
 	"protocols/mysql":                    {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask"},
 	"replay/rerun":                       {"replay"},

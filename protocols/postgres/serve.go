@@ -23,6 +23,7 @@ func New() protocols.Protocol {
 		Dialect:     "postgres",
 		Schemes:     []string{"postgres", "postgresql"},
 		TLSMode:     tlsMode,
+		ALPN:        "postgresql",
 		Serve:       serve,
 		Catalog:     openCatalog,
 	}

@@ -184,13 +184,23 @@ func (b *Book) Open(ctx context.Context, r Request) (Hold, error) {
 }
 
 // Wait returns once the hold has ended: by an answer here or in another
-// process, by its time, or by ctx, which cancels it.
-func (b *Book) Wait(ctx context.Context, id string) (Hold, error) {
+// process, by its time, or by ctx, which cancels it. With most it returns after
+// that time, too, and the hold goes on waiting then, as it does when ctx ends.
+func (b *Book) Wait(ctx context.Context, id string, most time.Duration) (Hold, error) {
+	var enough <-chan time.Time
+	if most > 0 {
+		t := time.NewTimer(most)
+		defer t.Stop()
+		enough = t.C
+	}
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for {
 		changed := b.change()
 		h, err := b.Get(ctx, id)
+		if ctx.Err() != nil && most > 0 {
+			return Hold{}, ctx.Err()
+		}
 		if ctx.Err() != nil {
 			return Hold{}, errors.Join(ctx.Err(), b.Cancel(context.WithoutCancel(ctx), id, "the client went away"))
 		}
@@ -210,8 +220,22 @@ func (b *Book) Wait(ctx context.Context, id string) (Hold, error) {
 		case <-ctx.Done():
 		case <-changed:
 		case <-tick.C:
+		case <-enough:
+			return b.Get(ctx, id)
 		}
 	}
+}
+
+// Waiting returns the hold that waits for a binding, or ErrUnknown.
+func (b *Book) Waiting(ctx context.Context, binding Binding) (Hold, error) {
+	hs, err := b.query(ctx, "WHERE binding = ? AND state = ? AND expires > ? ORDER BY created LIMIT 1", binding.Hash(), Waiting, b.now().UnixMicro())
+	if err != nil {
+		return Hold{}, err
+	}
+	if len(hs) == 0 {
+		return Hold{}, ErrUnknown
+	}
+	return hs[0], nil
 }
 
 // Get returns one hold with its votes.

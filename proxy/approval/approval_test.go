@@ -78,7 +78,7 @@ func TestGrantedByAnotherProcess(t *testing.T) {
 	h := open(t, bs[0], request(1))
 	got := make(chan Hold, 1)
 	go func() {
-		end, err := bs[0].Wait(ctx, h.ID)
+		end, err := bs[0].Wait(ctx, h.ID, 0)
 		if err != nil {
 			t.Error(err)
 		}
@@ -175,7 +175,7 @@ func TestWhoMayAnswer(t *testing.T) {
 	if _, err := b.Approve(ctx, late.ID, dana, Terms{}, ""); !errors.Is(err, ErrEnded) {
 		t.Errorf("after its time: %v", err)
 	}
-	if end, err := b.Wait(ctx, late.ID); err != nil || end.State != Expired {
+	if end, err := b.Wait(ctx, late.ID, 0); err != nil || end.State != Expired {
 		t.Errorf("expired: %v, %v", end.State, err)
 	}
 	if _, ok, err := b.Use(ctx, request(1).Binding); err != nil || !ok {
@@ -279,7 +279,7 @@ func TestClientGoesAway(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := open(t, bs[0], request(1))
 	done := make(chan error, 1)
-	go func() { _, err := bs[0].Wait(ctx, h.ID); done <- err }()
+	go func() { _, err := bs[0].Wait(ctx, h.ID, 0); done <- err }()
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)

@@ -32,6 +32,7 @@ type Options struct {
 	CA      string // file; "" for the system's
 	Cert    string // client certificate, with Key
 	Key     string
+	ALPN    string // of the protocol inside TLS, "" for none
 	Dial    func(ctx context.Context) (net.Conn, error)
 }
 
@@ -117,7 +118,10 @@ func (c *Conn) TLS() *tls.ConnectionState { return c.state }
 // is given, in which case require is verify-ca.
 func (c *Conn) StartTLS(ctx context.Context) error {
 	o := c.options
-	conf := &tls.Config{ServerName: o.Host, MinVersion: tls.VersionTLS12, NextProtos: []string{"postgresql"}}
+	conf := &tls.Config{ServerName: o.Host, MinVersion: tls.VersionTLS12}
+	if o.ALPN != "" {
+		conf.NextProtos = []string{o.ALPN}
+	}
 	if o.CA != "" {
 		pem, err := os.ReadFile(o.CA)
 		if err != nil {

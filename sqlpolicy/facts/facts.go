@@ -110,7 +110,19 @@ type Table struct {
 	Columns []TableColumn `json:"columns,omitempty"`
 	// System marks the store's own catalog.
 	System bool `json:"system,omitempty"`
+	// Collection marks a collection of documents: a column is a path in them
+	// (PathAll, PathVector and PathBelow are others), and classes come from the
+	// policy's payloads.
+	Collection bool `json:"collection,omitempty"`
 }
+
+// Paths of a Collection's documents that are no single path.
+const (
+	PathAll    = "**"      // all of a document but its embeddings
+	PathVector = "#vector" // its embeddings
+	// PathBelow ends the name of a column that is a path with all beneath it.
+	PathBelow = ".**"
+)
 
 // TableColumn is one column of a Table. Origin is its number upstream
 // (PostgreSQL's attnum), for the check on the wire.

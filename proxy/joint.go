@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/identity"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// keep holds what a protocol keeps for a target.
+type keep struct {
+	once  sync.Once
+	value any
+}
+
+func (k *keep) get(make func() any) any {
+	k.once.Do(func() { k.value = make() })
+	return k.value
+}
+
+// joints are a target's sessions that are runs of requests.
+type joints struct {
+	mu      sync.Mutex
+	open    map[jointKey]*joint
+	closing sync.WaitGroup
+}
+
+// jointKey is what requests of one session have in common. Two tokens of one
+// name are two sessions: they may say different things of it.
+type jointKey struct {
+	name, address, database string
+	token                   [sha256.Size]byte
+}
+
+// joint is a session that requests share. It ends when none has come for a
+// while.
+type joint struct {
+	target  *target
+	key     jointKey
+	opened  chan struct{} // closed once session or err is set
+	session *session
+	err     error
+
+	// Of joints.mu:
+	requests int
+	idle     *time.Timer
+}
+
+// joined is the session as one request has it: its Close ends the request.
+type joined struct {
+	*session
+	joint *joint
+	once  sync.Once
+}
+
+var _ protocols.Session = (*joined)(nil)
+
+func (r *joined) Close(error) { r.once.Do(r.joint.leave) }
+
+// join takes a request into its caller's session, and opens one where there
+// is none.
+func (t *target) join(ctx context.Context, caller identity.Caller, database string, l protocols.Login) (protocols.Session, error) {
+	id := caller.Identity
+	key := jointKey{name: id.Name, address: l.Address, database: database, token: sha256.Sum256([]byte(l.Secret))}
+	t.joints.mu.Lock()
+	j := t.joints.open[key]
+	if j != nil && !j.fits(id) {
+		j = nil // its requests end it
+	}
+	first := j == nil
+	if first {
+		j = &joint{target: t, key: key, opened: make(chan struct{})}
+		if t.joints.open == nil {
+			t.joints.open = map[jointKey]*joint{}
+		}
+		t.joints.open[key] = j
+	}
+	j.requests++
+	if j.idle != nil {
+		j.idle.Stop()
+		j.idle = nil
+	}
+	t.joints.mu.Unlock()
+	if first {
+		l.Secret = ""
+		j.session, j.err = t.open(context.WithoutCancel(ctx), caller, database, l)
+		if j.err == nil {
+			j.session.onEnd(j.killed)
+		}
+		close(j.opened)
+	}
+	<-j.opened
+	if j.err != nil {
+		j.leave()
+		return nil, j.err
+	}
+	return &joined{session: j.session, joint: j}, nil
+}
+
+// fits says whether the session may go on for an identity as it is now.
+func (j *joint) fits(id facts.Identity) bool {
+	select {
+	case <-j.opened:
+	default:
+		return true // it is just being opened, for the same token
+	}
+	return j.err == nil && !j.session.over() && reflect.DeepEqual(j.session.identity, id)
+}
+
+// leave ends a request.
+func (j *joint) leave() {
+	js := &j.target.joints
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	j.requests--
+	if j.requests > 0 {
+		return
+	}
+	switch current := js.open[j.key] == j; {
+	case j.err != nil:
+		if current {
+			delete(js.open, j.key)
+		}
+	case !current || j.session.over():
+		js.closing.Go(func() { j.close("") })
+	default:
+		wait := j.target.config.Idle
+		j.idle = time.AfterFunc(wait, func() { j.close(fmt.Sprintf("no request for %s", wait)) })
+	}
+}
+
+// killed ends a session that no request is at work in.
+func (j *joint) killed() {
+	js := &j.target.joints
+	js.mu.Lock()
+	defer js.mu.Unlock()
+	if j.requests == 0 {
+		js.closing.Go(func() { j.close("") })
+	}
+}
+
+// close ends the session unless a request has come meanwhile.
+func (j *joint) close(reason string) {
+	js := &j.target.joints
+	js.mu.Lock()
+	if j.requests > 0 {
+		js.mu.Unlock()
+		return
+	}
+	if j.idle != nil {
+		j.idle.Stop()
+	}
+	if js.open[j.key] == j {
+		delete(js.open, j.key)
+	}
+	js.closing.Add(1)
+	js.mu.Unlock()
+	defer js.closing.Done()
+	var why error
+	if cause := j.session.Cause(); cause != nil {
+		why = cause
+	} else if reason != "" {
+		why = fmt.Errorf("%s", reason)
+	}
+	j.session.Close(why)
+}
+
+// close ends the sessions that no request is at work in, for the end of the
+// process.
+func (js *joints) close() {
+	js.mu.Lock()
+	var idle []*joint
+	for _, j := range js.open {
+		if j.requests == 0 {
+			idle = append(idle, j)
+		}
+	}
+	js.mu.Unlock()
+	for _, j := range idle {
+		j.close("")
+	}
+	js.closing.Wait()
+}
