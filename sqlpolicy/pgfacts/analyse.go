@@ -173,12 +173,12 @@ func (o *one) arm(m *arm, top bool, out []facts.Output) {
 		r := e
 		r.Action, r.Verb, r.Objects = facts.Read, "SELECT", objects(append([]*catalog.Relation{m.target}, m.relations...)...)
 		bd := x.query(m.node)
-		r.Limited, r.Limit, r.LimitParam = bd.limited(), bd.rows, bd.param
-		if k := x.topK(m.node); k.limited() || k.param > 0 {
-			if k.limited() {
-				r.TopK = k.rows
+		r.Limited, r.Limit, r.LimitParam = bd.Limited(), bd.Rows, bd.Param
+		if k := x.topK(m.node); k.Limited() || k.Param > 0 {
+			if k.Limited() {
+				r.TopK = k.Rows
 			}
-			r.TopKParam = k.param > 0
+			r.TopKParam = k.Param > 0
 		}
 		if s := m.node.GetSelectStmt(); s != nil {
 			r.Filtered = fl.filteredSelect(s)
@@ -190,7 +190,7 @@ func (o *one) arm(m *arm, top bool, out []facts.Output) {
 		w.Action, w.Verb, w.Filtered = action, verb, filtered
 		w.Objects = objects(append([]*catalog.Relation{m.target}, m.relations...)...)
 		bd := x.query(m.node)
-		w.Limited, w.Limit, w.LimitParam = bd.limited(), bd.rows, bd.param
+		w.Limited, w.Limit, w.LimitParam = bd.Limited(), bd.Rows, bd.Param
 		o.effect(w)
 		if returning {
 			r := w

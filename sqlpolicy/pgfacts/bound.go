@@ -9,44 +9,8 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 )
-
-// bound is the most rows that a query's own words allow. Rows is
-// facts.NoLimit where nothing limits it; param, if not 0, is a parameter that
-// may limit it further.
-type bound struct {
-	rows  int64
-	param int
-}
-
-func unbounded() bound        { return bound{rows: facts.NoLimit} }
-func rowsBound(n int) bound   { return bound{rows: int64(n)} }
-func (b bound) limited() bool { return b.rows != facts.NoLimit }
-
-func (b bound) smaller(c bound) bound {
-	out := bound{rows: min(b.rows, c.rows), param: b.param}
-	if out.param == 0 {
-		out.param = c.param
-	}
-	return out
-}
-
-func (b bound) plus(c bound) bound {
-	if !b.limited() || !c.limited() || b.rows > math.MaxInt64-1-c.rows {
-		return unbounded()
-	}
-	return bound{rows: b.rows + c.rows}
-}
-
-func (b bound) times(c bound) bound {
-	if b.rows == 0 || c.rows == 0 {
-		return bound{}
-	}
-	if !b.limited() || !c.limited() || b.rows > (math.MaxInt64-1)/c.rows {
-		return unbounded()
-	}
-	return bound{rows: b.rows * c.rows}
-}
 
 // bounds works out bounds and top-k of a statement's queries. withs are the
 // WITH clauses in scope, innermost last.
@@ -77,14 +41,14 @@ func (x bounds) cte(name string) (*pg_query.CommonTableExpr, bounds) {
 }
 
 // query is the bound of any query node.
-func (x bounds) query(n *pg_query.Node) bound {
+func (x bounds) query(n *pg_query.Node) lineage.Bound {
 	switch {
 	case n.GetSelectStmt() != nil:
 		return x.selectStmt(n.GetSelectStmt())
 	case n.GetInsertStmt() != nil:
 		ins := n.GetInsertStmt()
 		if ins.SelectStmt == nil {
-			return rowsBound(1) // DEFAULT VALUES
+			return lineage.Rows(1) // DEFAULT VALUES
 		}
 		return x.inside(ins.WithClause).query(ins.SelectStmt)
 	case n.GetUpdateStmt() != nil:
@@ -92,19 +56,19 @@ func (x bounds) query(n *pg_query.Node) bound {
 	case n.GetDeleteStmt() != nil:
 		return currentOf(n.GetDeleteStmt().WhereClause)
 	}
-	return unbounded()
+	return lineage.Unbounded()
 }
 
-func currentOf(where *pg_query.Node) bound {
+func currentOf(where *pg_query.Node) lineage.Bound {
 	if where.GetCurrentOfExpr() != nil {
-		return rowsBound(1)
+		return lineage.Rows(1)
 	}
-	return unbounded()
+	return lineage.Unbounded()
 }
 
-func (x bounds) selectStmt(s *pg_query.SelectStmt) bound {
+func (x bounds) selectStmt(s *pg_query.SelectStmt) lineage.Bound {
 	if s == nil {
-		return unbounded()
+		return lineage.Unbounded()
 	}
 	x = x.inside(s.WithClause)
 	b := x.body(s)
@@ -112,39 +76,39 @@ func (x bounds) selectStmt(s *pg_query.SelectStmt) bound {
 		return b
 	}
 	if s.LimitCount != nil {
-		b = b.smaller(limitCount(s.LimitCount))
+		b = b.Smaller(limitCount(s.LimitCount))
 	}
 	return b
 }
 
-func (x bounds) body(s *pg_query.SelectStmt) bound {
+func (x bounds) body(s *pg_query.SelectStmt) lineage.Bound {
 	switch s.Op {
 	case pg_query.SetOperation_SETOP_UNION:
-		return x.selectStmt(s.Larg).plus(x.selectStmt(s.Rarg))
+		return x.selectStmt(s.Larg).Plus(x.selectStmt(s.Rarg))
 	case pg_query.SetOperation_SETOP_INTERSECT:
-		return x.selectStmt(s.Larg).smaller(x.selectStmt(s.Rarg))
+		return x.selectStmt(s.Larg).Smaller(x.selectStmt(s.Rarg))
 	case pg_query.SetOperation_SETOP_EXCEPT:
 		return x.selectStmt(s.Larg)
 	}
 	if len(s.ValuesLists) > 0 {
-		return rowsBound(len(s.ValuesLists))
+		return lineage.Rows(len(s.ValuesLists))
 	}
 	calls := x.calls(s.TargetList)
 	if calls.sets {
-		return unbounded()
+		return lineage.Unbounded()
 	}
 	having := x.calls([]*pg_query.Node{s.HavingClause})
 	if len(s.GroupClause) == 0 && (calls.aggregates || having.aggregates || s.HavingClause != nil) {
-		return rowsBound(1)
+		return lineage.Rows(1)
 	}
 	return x.from(s.FromClause)
 }
 
 // from is the product of what is joined by commas.
-func (x bounds) from(items []*pg_query.Node) bound {
-	b := rowsBound(1)
+func (x bounds) from(items []*pg_query.Node) lineage.Bound {
+	b := lineage.Rows(1)
 	for _, it := range items {
-		b = b.times(x.fromItem(it))
+		b = b.Times(x.fromItem(it))
 	}
 	if len(items) == 1 {
 		return x.fromItem(items[0]) // keeps the parameter
@@ -152,14 +116,14 @@ func (x bounds) from(items []*pg_query.Node) bound {
 	return b
 }
 
-func (x bounds) fromItem(it *pg_query.Node) bound {
+func (x bounds) fromItem(it *pg_query.Node) lineage.Bound {
 	switch {
 	case it.GetRangeSubselect() != nil:
 		return x.query(it.GetRangeSubselect().Subquery)
 	case it.GetRangeVar() != nil:
 		rv := it.GetRangeVar()
 		if rv.Schemaname != "" {
-			return unbounded()
+			return lineage.Unbounded()
 		}
 		if c, scope := x.cte(rv.Relname); c != nil {
 			return scope.query(c.Ctequery)
@@ -167,10 +131,10 @@ func (x bounds) fromItem(it *pg_query.Node) bound {
 	case it.GetJoinExpr() != nil:
 		j := it.GetJoinExpr()
 		if j.Jointype == pg_query.JoinType_JOIN_INNER {
-			return x.fromItem(j.Larg).times(x.fromItem(j.Rarg))
+			return x.fromItem(j.Larg).Times(x.fromItem(j.Rarg))
 		}
 	}
-	return unbounded()
+	return lineage.Unbounded()
 }
 
 // callSummary says what the calls of some expressions may be, outside their
@@ -219,17 +183,17 @@ func (x bounds) callKind(f *pg_query.FuncCall) (aggregate, set bool) {
 
 // limitCount reads a LIMIT or FETCH FIRST count. LIMIT ALL and LIMIT NULL do
 // not limit, and what cannot be folded counts as not limiting.
-func limitCount(n *pg_query.Node) bound {
+func limitCount(n *pg_query.Node) lineage.Bound {
 	if p := n.GetParamRef(); p != nil && p.Number > 0 {
-		return bound{rows: facts.NoLimit, param: int(p.Number)}
+		return lineage.Bound{Rows: facts.NoLimit, Param: int(p.Number)}
 	}
 	if c := n.GetTypeCast(); c != nil && isIntegerType(c.TypeName) {
 		return limitCount(c.Arg)
 	}
 	if v, ok := foldInt(n); ok && v >= 0 && v < facts.NoLimit {
-		return bound{rows: v}
+		return lineage.Bound{Rows: v}
 	}
-	return unbounded()
+	return lineage.Unbounded()
 }
 
 func isIntegerType(t *pg_query.TypeName) bool {

@@ -2,6 +2,8 @@ package pgfacts
 
 import (
 	pg_query "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 )
 
 // constrains says whether the rows for which a condition (or, with negated,
@@ -18,7 +20,7 @@ func (x filter) constrains(n *pg_query.Node, negated bool) bool {
 	case n.GetNullTest() != nil:
 		t := n.GetNullTest()
 		isNull := t.Nulltesttype == pg_query.NullTestType_IS_NULL
-		return isNull != negated && len(x.collect(t.Arg).targets) > 0
+		return isNull != negated && len(x.collect(t.Arg).Targets) > 0
 	case n.GetBooleanTest() != nil:
 		return x.booleanTest(n.GetBooleanTest(), negated)
 	case n.GetSubLink() != nil:
@@ -90,7 +92,7 @@ func (x filter) comparison(e *pg_query.A_Expr, negated bool) bool {
 	if same(e.Lexpr, e.Rexpr) {
 		return false
 	}
-	return relates(x.collect(e.Lexpr), x.collect(e.Rexpr))
+	return lineage.Relates(x.collect(e.Lexpr), x.collect(e.Rexpr))
 }
 
 // conditionValue is a condition compared with a constant: (id = 1) = true.
@@ -142,7 +144,7 @@ func (x filter) booleanTest(t *pg_query.BooleanTest, negated bool) bool {
 	case pg_query.BoolTestType_IS_FALSE, pg_query.BoolTestType_IS_NOT_TRUE:
 		return x.constrains(t.Arg, !negated)
 	case pg_query.BoolTestType_IS_UNKNOWN:
-		return !negated && len(x.collect(t.Arg).targets) > 0
+		return !negated && len(x.collect(t.Arg).Targets) > 0
 	}
 	return false
 }
@@ -150,20 +152,20 @@ func (x filter) booleanTest(t *pg_query.BooleanTest, negated bool) bool {
 // predicate is a function used as a condition: it constrains where it holds a
 // target's column against anything else.
 func (x filter) predicate(f *pg_query.FuncCall) bool {
-	var cols columnSet
+	var cols lineage.Mentions
 	constants := 0
 	for _, a := range f.Args {
 		c := x.collect(a)
-		if len(c.all()) == 0 {
+		if len(c.All()) == 0 {
 			constants++
 		}
-		cols.add(c)
+		cols.Add(c)
 	}
-	if len(cols.targets) == 0 {
+	if len(cols.Targets) == 0 {
 		return false
 	}
 	keys := map[string]bool{}
-	for _, k := range cols.all() {
+	for _, k := range cols.All() {
 		keys[k] = true
 	}
 	return len(keys) > 1 || constants > 0
@@ -175,7 +177,7 @@ func (x filter) sublink(l *pg_query.SubLink) bool {
 	case pg_query.SubLinkType_EXISTS_SUBLINK:
 		return x.exists(s)
 	case pg_query.SubLinkType_ANY_SUBLINK, pg_query.SubLinkType_ALL_SUBLINK:
-		return relates(x.collect(l.Testexpr), x.collectSublink(l))
+		return lineage.Relates(x.collect(l.Testexpr), x.collectSublink(l))
 	}
 	return false
 }
@@ -233,7 +235,7 @@ func foldBool(n *pg_query.Node) (value, ok bool) {
 		a, ok1 := foldInt(e.Lexpr)
 		b, ok2 := foldInt(e.Rexpr)
 		_, op := splitName(e.Name)
-		mask := comparisonMask(op)
+		mask := lineage.ComparisonMask(op)
 		if !ok1 || !ok2 || mask == 0 || e.Kind != pg_query.A_Expr_Kind_AEXPR_OP {
 			return false, false
 		}
@@ -258,7 +260,7 @@ func exhausts(seen map[string]uint8, n *pg_query.Node, negated bool) bool {
 	key, accepts := "", uint8(1)
 	if e := n.GetAExpr(); e != nil {
 		_, op := splitName(e.Name)
-		if mask := comparisonMask(op); mask != 0 && e.Kind == pg_query.A_Expr_Kind_AEXPR_OP {
+		if mask := lineage.ComparisonMask(op); mask != 0 && e.Kind == pg_query.A_Expr_Kind_AEXPR_OP {
 			key, accepts = fingerprint(e.Lexpr)+" "+fingerprint(e.Rexpr), mask
 			if negated {
 				accepts = ^mask & 7

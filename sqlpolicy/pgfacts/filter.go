@@ -8,6 +8,7 @@ import (
 	pg_query "github.com/pganalyze/pg_query_go/v6"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 )
 
 // filter answers whether a statement's own words constrain the rows it
@@ -165,47 +166,19 @@ func (x filter) column(ref *pg_query.ColumnRef) (key string, target bool) {
 	return "", false
 }
 
-// columnSet is the columns that one side of a comparison is made of.
-type columnSet struct {
-	targets []string
-	others  []string // other tables' columns, and "()" for what a subquery brings of its own
-}
-
-func (s *columnSet) all() []string { return append(slices.Clone(s.targets), s.others...) }
-
-func (s *columnSet) add(t columnSet) {
-	s.targets = append(s.targets, t.targets...)
-	s.others = append(s.others, t.others...)
-}
-
-// relates says whether comparing l with r constrains a target's column by
-// something other than itself.
-func relates(l, r columnSet) bool {
-	if len(l.targets)+len(r.targets) == 0 {
-		return false
-	}
-	la, ra := l.all(), r.all()
-	keys := append(slices.Clone(la), ra...)
-	slices.Sort(keys)
-	if len(slices.Compact(keys)) > 1 {
-		return true
-	}
-	return len(la) == 0 || len(ra) == 0 // one column, on one side only
-}
-
 // collect gathers the columns of a value expression. Columns under CASE,
 // tests and conditions are left out: what they bring to the value cannot be
 // told.
-func (x filter) collect(n *pg_query.Node) (out columnSet) {
+func (x filter) collect(n *pg_query.Node) (out lineage.Mentions) {
 	if n == nil {
 		return
 	}
 	switch {
 	case n.GetColumnRef() != nil:
 		if key, target := x.column(n.GetColumnRef()); target {
-			out.targets = append(out.targets, key)
+			out.Targets = append(out.Targets, key)
 		} else if key != "" {
-			out.others = append(out.others, key)
+			out.Others = append(out.Others, key)
 		}
 	case n.GetTypeCast() != nil:
 		return x.collect(n.GetTypeCast().Arg)
@@ -238,14 +211,14 @@ func (x filter) collect(n *pg_query.Node) (out columnSet) {
 	return out
 }
 
-func (x filter) collectAll(list []*pg_query.Node) (out columnSet) {
+func (x filter) collectAll(list []*pg_query.Node) (out lineage.Mentions) {
 	for _, n := range list {
-		out.add(x.collect(n))
+		out.Add(x.collect(n))
 	}
 	return out
 }
 
-func (x filter) collectOperator(e *pg_query.A_Expr) (out columnSet) {
+func (x filter) collectOperator(e *pg_query.A_Expr) (out lineage.Mentions) {
 	_, op := splitName(e.Name)
 	if e.Kind != pg_query.A_Expr_Kind_AEXPR_OP || isComparison(op) || same(e.Lexpr, e.Rexpr) {
 		return out
@@ -253,14 +226,14 @@ func (x filter) collectOperator(e *pg_query.A_Expr) (out columnSet) {
 	if op == "*" && (isZero(e.Lexpr) || isZero(e.Rexpr)) {
 		return out
 	}
-	out.add(x.collect(e.Lexpr))
-	out.add(x.collect(e.Rexpr))
+	out.Add(x.collect(e.Lexpr))
+	out.Add(x.collect(e.Rexpr))
 	return out
 }
 
 // collectSublink: a subquery that reads rows brings something of its own,
 // unless it only hands on a target's column unfiltered.
-func (x filter) collectSublink(l *pg_query.SubLink) (out columnSet) {
+func (x filter) collectSublink(l *pg_query.SubLink) (out lineage.Mentions) {
 	s := l.Subselect.GetSelectStmt()
 	switch l.SubLinkType {
 	case pg_query.SubLinkType_EXPR_SUBLINK, pg_query.SubLinkType_ARRAY_SUBLINK,
@@ -269,7 +242,7 @@ func (x filter) collectSublink(l *pg_query.SubLink) (out columnSet) {
 		return out
 	}
 	if s == nil || len(s.ValuesLists) > 0 || s.Larg != nil {
-		return columnSet{others: []string{"()"}}
+		return lineage.Mentions{Others: []string{"()"}}
 	}
 	y := x
 	if s.WithClause != nil {
@@ -278,17 +251,17 @@ func (x filter) collectSublink(l *pg_query.SubLink) (out columnSet) {
 	y.scopes = append(y.scopes[:len(y.scopes):len(y.scopes)], y.items(s.FromClause, false))
 	calls := false
 	for _, t := range s.TargetList {
-		out.add(y.collect(t.GetResTarget().GetVal()))
+		out.Add(y.collect(t.GetResTarget().GetVal()))
 		walk(t, func(n *pg_query.Node) bool { calls = calls || n.GetFuncCall() != nil; return true })
 	}
 	if len(s.FromClause) == 0 {
 		return out
 	}
-	if calls || (bounds{view: x.view, withs: x.withs}).selectStmt(s).limited() || x.filteredSelect(s) {
-		out.others = append(out.others, "()")
+	if calls || (bounds{view: x.view, withs: x.withs}).selectStmt(s).Limited() || x.filteredSelect(s) {
+		out.Others = append(out.Others, "()")
 	}
-	if len(s.TargetList) == 1 && len(out.all()) == 0 {
-		out.others = append(out.others, "()")
+	if len(s.TargetList) == 1 && len(out.All()) == 0 {
+		out.Others = append(out.Others, "()")
 	}
 	return out
 }
@@ -298,25 +271,8 @@ func isZero(n *pg_query.Node) bool {
 	return ok && v == 0
 }
 
-func isComparison(op string) bool { return comparisonMask(op) != 0 || op == "~~" || op == "!~~" }
-
-// comparisonMask is which of less, equal and greater an operator accepts.
-func comparisonMask(op string) uint8 {
-	switch op {
-	case "<":
-		return 1
-	case "=":
-		return 2
-	case "<=":
-		return 3
-	case ">":
-		return 4
-	case "<>", "!=":
-		return 5
-	case ">=":
-		return 6
-	}
-	return 0
+func isComparison(op string) bool {
+	return lineage.ComparisonMask(op) != 0 || op == "~~" || op == "!~~"
 }
 
 // matchesAll says whether a LIKE pattern accepts every string.

@@ -46,11 +46,9 @@ type analysis struct {
 
 	paramTypes []string
 	castParams map[int]string // types that parameters without one are cast to
-	params     map[int]int    // parameter to its constant
 	// computedParams are those that EXECUTE fills with more than a literal.
 	computedParams map[int]bool
-	literals       map[int]int // a literal's place to its constant
-	consts         []constant
+	consts         lineage.Constants
 }
 
 // arm is one SELECT, INSERT, UPDATE, DELETE or MERGE.
@@ -77,7 +75,7 @@ func newAnalysis(view *catalog.View, text string) *analysis {
 	a := &analysis{
 		view: view, text: text, f: &facts.Facts{},
 		tables: map[*catalog.Relation]int{}, views: map[int]bool{}, scanned: map[*catalog.Relation]*scanned{},
-		castParams: map[int]string{}, params: map[int]int{}, literals: map[int]int{}, domains: map[string]bool{},
+		castParams: map[int]string{}, domains: map[string]bool{},
 	}
 	a.ledger.Borrowed = func(r facts.ColumnRef) bool { return a.views[r.Table] }
 	return a
@@ -125,16 +123,7 @@ func (a *analysis) top() *env { return &env{sc: &scope{}, level: &level{}} }
 // finish fills in what is collected on the way. It may be called again.
 func (a *analysis) finish() {
 	a.f.Uses = a.ledger.Uses()
-	a.f.Constants, a.f.ParamUses = nil, nil
-	for _, c := range a.consts {
-		switch {
-		case len(c.columns) == 0:
-		case c.param > 0:
-			a.f.ParamUses = append(a.f.ParamUses, facts.ParamUse{Param: c.param, Columns: c.columns.Refs()})
-		default:
-			a.f.Constants = append(a.f.Constants, facts.Constant{From: c.from, To: c.to, Columns: c.columns.Refs()})
-		}
-	}
+	a.f.Constants, a.f.ParamUses = a.consts.Facts()
 }
 
 // declareParams takes the declared types and, for parameters without one, the

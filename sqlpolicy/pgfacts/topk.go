@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	pg_query "github.com/pganalyze/pg_query_go/v6"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 )
 
 // Operators and functions that pgvector measures distance with
@@ -21,8 +23,8 @@ var (
 
 // topK finds the largest LIMIT of a query, or of a subquery in it, that
 // orders by a vector distance. Rows is 0 where there is none.
-func (x bounds) topK(n *pg_query.Node) bound {
-	var out bound
+func (x bounds) topK(n *pg_query.Node) lineage.Bound {
+	var out lineage.Bound
 	walk(n, func(n *pg_query.Node) bool {
 		if n.GetCommonTableExpr() != nil {
 			return false // an effect of its own
@@ -32,13 +34,13 @@ func (x bounds) topK(n *pg_query.Node) bound {
 			return true
 		}
 		switch b := x.inside(s.WithClause).selectStmt(s); {
-		case b.limited():
-			out.rows = max(out.rows, b.rows)
-			if b.param != 0 {
-				out.param = b.param
+		case b.Limited():
+			out.Rows = max(out.Rows, b.Rows)
+			if b.Param != 0 {
+				out.Param = b.Param
 			}
-		case b.param != 0:
-			out.param = b.param
+		case b.Param != 0:
+			out.Param = b.Param
 		}
 		return true
 	})

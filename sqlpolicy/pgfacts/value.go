@@ -1,8 +1,6 @@
 package pgfacts
 
 import (
-	"slices"
-
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
@@ -49,34 +47,13 @@ type column struct {
 	value
 }
 
-// constant is a literal of the statement's text, or a parameter, with the
-// columns that it meets.
-type constant struct {
-	param    int // 0 for a literal
-	from, to int
-	columns  lineage.Flow
-}
-
 // constants gathers what made several values.
 func constants(values []value) []int {
-	owners, size := 0, 0
-	for _, v := range values {
-		if len(v.consts) > 0 {
-			owners, size = owners+1, size+len(v.consts)
-		}
+	lists := make([][]int, len(values))
+	for i, v := range values {
+		lists[i] = v.consts
 	}
-	if size == 0 {
-		return nil
-	}
-	out := make([]int, 0, size)
-	for _, v := range values {
-		if owners == 1 && len(v.consts) > 0 {
-			return v.consts
-		}
-		out = append(out, v.consts...)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return lineage.Gather(lists...)
 }
 
 // meet marks the constants among values as compared with, or put together
@@ -89,38 +66,20 @@ func (a *analysis) meet(values ...value) {
 	a.mark(constants(values), flow)
 }
 
-func (a *analysis) mark(consts []int, flow lineage.Flow) {
-	if len(flow) == 0 {
-		return
-	}
-	for _, i := range consts {
-		a.consts[i].columns = lineage.Merge(a.consts[i].columns, flow)
-	}
-}
+func (a *analysis) mark(consts []int, flow lineage.Flow) { a.consts.Meet(consts, flow) }
 
 // literal makes the value of a constant at that place of the text.
 func (a *analysis) literal(at int, v value) value {
 	if at < 0 || a.foreign > 0 {
 		return v
 	}
-	i, ok := a.literals[at]
-	if !ok {
-		i = len(a.consts)
-		a.consts = append(a.consts, constant{from: at, to: literalEnd(a.text, at)})
-		a.literals[at] = i
-	}
-	v.consts = []int{i}
+	v.consts = []int{a.consts.Literal(at, literalEnd(a.text, at))}
 	return v
 }
 
 // parameter makes the value of $n.
 func (a *analysis) parameter(n int) value {
-	i, ok := a.params[n]
-	if !ok {
-		i = len(a.consts)
-		a.consts = append(a.consts, constant{param: n})
-		a.params[n] = i
-	}
+	i := a.consts.Parameter(n)
 	v := value{typ: typeUnknown, plain: !a.computedParams[n], fresh: !a.computedParams[n], consts: []int{i}}
 	v.Pieces = paramPieces
 	if n <= len(a.paramTypes) && a.paramTypes[n-1] != "" {
