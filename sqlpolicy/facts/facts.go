@@ -192,9 +192,18 @@ type Use struct {
 	Name    string      `json:"name,omitempty"`
 	What    string      `json:"what"`
 	At      int         `json:"at"`
+	// Params says how parameters must be bound for an equality to be one: bound
+	// otherwise the value is converted, and the use counts as UseCompare.
+	Params []ParamKind `json:"params,omitempty"`
 	// InPredicate says that only the outcome of a condition depends on an
 	// opaque use, so that it tells no more than a comparison could.
 	InPredicate bool `json:"in_predicate,omitempty"`
+}
+
+// ParamKind is the kind that a parameter is compared as. Param is 1-based.
+type ParamKind struct {
+	Param int  `json:"param"`
+	Kind  Kind `json:"kind"`
 }
 
 // NoLimit is Effect.Limit where nothing limits the rows.
@@ -294,6 +303,8 @@ type Param struct {
 	Known bool   `json:"known"`
 	Text  string `json:"text,omitempty"`
 	Type  string `json:"type,omitempty"`
+	// Kind is that of Type, where the wire knows it.
+	Kind Kind `json:"kind,omitempty"`
 }
 
 // Plan is what the upstream's planner says of a statement's root, rounded up

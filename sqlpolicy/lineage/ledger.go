@@ -25,6 +25,8 @@ type Ledger struct {
 type Place struct {
 	At        int
 	Predicate bool
+	// Params is how an equality's parameters must be bound.
+	Params []facts.ParamKind
 }
 
 // Uses are the uses collected so far, in order.
@@ -37,7 +39,7 @@ func (l *Ledger) Add(u facts.Use) {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %v %v %v %q %q %v", u.Kind, u.Columns, u.With, u.Into, u.Name, u.What, u.InPredicate)
+	fmt.Fprintf(&b, "%s %v %v %v %q %q %v %v", u.Kind, u.Columns, u.With, u.Into, u.Name, u.What, u.InPredicate, u.Params)
 	if l.seen == nil {
 		l.seen = map[string]bool{}
 	}
@@ -77,7 +79,7 @@ func (l *Ledger) Equal(p Place, what string, a, b Value) Value {
 }
 
 func (l *Ledger) equal(p Place, what string, cols, with []facts.ColumnRef) {
-	l.Add(facts.Use{Kind: facts.UseEqual, Columns: cols, With: with, What: what, At: p.At})
+	l.Add(facts.Use{Kind: facts.UseEqual, Columns: cols, With: with, What: what, At: p.At, Params: p.Params})
 }
 
 // split parts a flow's columns into its own and those that stand for them.

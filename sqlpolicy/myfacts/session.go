@@ -1,0 +1,242 @@
+package myfacts
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pingcap/tidb/pkg/parser/ast"
+	"github.com/pingcap/tidb/pkg/parser/test_driver"
+
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mysettings"
+)
+
+// set is SET of settings and user variables.
+func (o *one) set(s *ast.SetStmt) {
+	m := o.enter()
+	defer o.leave()
+	e := facts.Effect{Action: facts.SessionSet, Verb: "SET"}
+	for _, v := range s.Variables {
+		switch {
+		case v.Name == ast.SetNames || v.Name == ast.SetCharset:
+			o.setNames(v)
+		case !v.IsSystem:
+			o.setVariable(v)
+		default:
+			if v.IsGlobal || v.IsInstance {
+				e.Action, e.Verb = facts.Admin, "SET GLOBAL"
+			}
+			o.setSystem(v)
+		}
+	}
+	e.Columns, e.Functions, e.Objects = m.columns, m.functions, objects(m)
+	o.effect(e)
+}
+
+func (o *one) refuseSetting(p *facts.Problem) {
+	if p != nil {
+		o.fail(p)
+	}
+}
+
+func (o *one) setNames(v *ast.VariableAssignment) {
+	value := settingValue(v.Value)
+	o.refuseSetting(mysettings.Check("names", value))
+	if v.ExtendValue != nil {
+		o.refuseSetting(mysettings.Check("collation_connection", settingValue(v.ExtendValue)))
+	}
+	if value == "default" || value == "?" {
+		o.changes().ReloadSession = true
+		return
+	}
+	o.setting("character_set_client", value)
+	o.setting("character_set_results", value)
+	if v.Name == ast.SetNames {
+		o.setting("character_set_connection", value)
+	}
+}
+
+func (o *one) setting(name, value string) {
+	c := o.changes()
+	if c.Settings == nil {
+		c.Settings = map[string]string{}
+	}
+	c.Settings[name] = value
+}
+
+// settingValue is a value as SET takes it: a word counts as its text; "?" is
+// one that is not known, "default" the default.
+func settingValue(x ast.ExprNode) string {
+	if x == nil {
+		return "default"
+	}
+	switch n := bare(x).(type) {
+	case *ast.DefaultExpr:
+		return "default"
+	case *ast.ColumnNameExpr:
+		if n.Name.Table.O == "" {
+			return n.Name.Name.O
+		}
+	case *test_driver.ValueExpr:
+		if v, ok := literalOf(n); ok {
+			if v.null {
+				return ""
+			}
+			return *v.text
+		}
+	case *ast.UnaryOperationExpr:
+		if v, ok := bare(n.V).(*test_driver.ValueExpr); ok {
+			if w, ok := literalOf(v); ok && w.text != nil {
+				return "-" + *w.text
+			}
+		}
+	}
+	return "?"
+}
+
+func (o *one) setSystem(v *ast.VariableAssignment) {
+	name, value := strings.ToLower(v.Name), settingValue(v.Value)
+	o.refuseSetting(mysettings.Check(name, value))
+	if value == "?" {
+		x := o.expr(o.top(), v.Value)
+		if len(x.Flow) > 0 {
+			o.opaque(nowhere, "the setting "+name, typ{}, x)
+		}
+	}
+	if v.IsGlobal || v.IsInstance {
+		return
+	}
+	switch name {
+	case "sql_mode":
+		if _, err := parseMode(value); value == "?" || value == "default" || err != nil || strings.Trim(value, "0123456789") == "" {
+			o.changes().ReloadSession = true
+			return
+		}
+		o.setting(name, strings.ToUpper(value))
+	case "character_set_client", "character_set_connection", "character_set_results", "collation_connection":
+		if value == "?" || value == "default" {
+			o.changes().ReloadSession = true
+			return
+		}
+		o.setting(name, strings.ToLower(value))
+	case "autocommit":
+		o.changes().ReloadSession = true
+	}
+}
+
+func (o *one) setVariable(v *ast.VariableAssignment) {
+	name := strings.ToLower(v.Name)
+	x := o.expr(o.top(), v.Value)
+	if len(x.Flow) > 0 {
+		o.opaque(nowhere, "the variable @"+v.Name, typ{}, x)
+	}
+	if x.plain && (x.null || x.text != nil) {
+		c := o.changes()
+		if c.Variables == nil {
+			c.Variables = map[string]*string{}
+		}
+		c.Variables[name] = x.text
+		return
+	}
+	o.assigned(name)
+}
+
+// use is USE.
+func (o *one) use(s *ast.UseStmt) {
+	if o.view.Schema(s.DBName) == nil && !(o.folds && o.view.Schema(strings.ToLower(s.DBName)) != nil) && !strings.EqualFold(s.DBName, "information_schema") {
+		o.fail(&facts.Problem{Code: "1049", At: -1, Undefined: true, Message: fmt.Sprintf("Unknown database '%s'", s.DBName)})
+		return
+	}
+	o.effect(facts.Effect{Action: facts.SessionSet, Verb: "USE", Objects: []facts.Object{{Kind: "schema", Name: facts.Name{Name: s.DBName}}}})
+	o.changes().SearchPath = []string{s.DBName}
+}
+
+// prepare is PREPARE: its text must be known.
+func (o *one) prepare(s *ast.PrepareStmt) {
+	text := s.SQLText
+	if s.SQLVar != nil {
+		v, ok := o.view.Variables[strings.ToLower(s.SQLVar.Name)]
+		if !ok || v == nil {
+			o.fail(&facts.Problem{Code: "0A000", At: -1, Message: fmt.Sprintf("PREPARE from @%s, whose value is not known here,", s.SQLVar.Name) + " does not pass the proxy",
+				Hint: "Set the variable to a string literal right before, or prepare the text itself."})
+			return
+		}
+		text = *v
+	}
+	o.st.Volatile = true
+	// What cannot be prepared through the proxy is refused now.
+	if _, err := o.nested(text); err != nil {
+		o.fail(err)
+		return
+	}
+	o.effect(facts.Effect{Action: facts.SessionSet, Verb: "PREPARE"})
+	o.changes().Prepare = map[string]catalog.Prepared{strings.ToLower(s.Name): {Text: text}}
+}
+
+// nested analyses a prepared text.
+func (o *one) nested(text string) (*catalog.Statement, *facts.Problem) {
+	list, err := Analyse(o.view, text, o.b.lim)
+	if err != nil {
+		p := *err.(*facts.Problem)
+		p.At = -1
+		return nil, &p
+	}
+	if len(list) != 1 {
+		return nil, notUnderstood("a prepared text of several statements", -1)
+	}
+	switch list[0].Facts.Effects[0].Verb {
+	case "PREPARE", "EXECUTE", "DEALLOCATE":
+		return nil, notUnderstood("a prepared "+list[0].Facts.Effects[0].Verb, -1)
+	}
+	return &list[0], nil
+}
+
+// execute is EXECUTE: it is what it runs, with the constants of its text no
+// longer in this one.
+func (o *one) execute(s *ast.ExecuteStmt) {
+	o.st.Volatile = true
+	p, ok := o.view.Prepared[strings.ToLower(s.Name)]
+	if !ok {
+		o.fail(&facts.Problem{Code: "1243", At: -1, Undefined: true, Message: fmt.Sprintf("Unknown prepared statement handler (%s) given to EXECUTE", s.Name)})
+		return
+	}
+	d, err := dialectOf(o.view)
+	if err != nil {
+		o.fail(err.(*facts.Problem))
+		return
+	}
+	l, err := lex(d, p.Text, o.b.lim)
+	var pieces []piece
+	if err == nil {
+		pieces, err = split(l)
+	}
+	if err != nil || len(pieces) != 1 {
+		o.fail(notUnderstood("the prepared statement "+s.Name, -1))
+		return
+	}
+	ps, err := parse(d, l, pieces[0])
+	if err != nil {
+		o.fail(err.(*facts.Problem))
+		return
+	}
+	inner := newAnalysis(o.view, d)
+	inner.lexed, inner.first, inner.loosePar = l, ps.first, true
+	in := &one{analysis: inner, s: ps, b: o.b, st: o.st, change: o.change}
+	in.dispatch()
+	if inner.problem != nil {
+		inner.problem.At = -1
+		o.fail(inner.problem)
+		return
+	}
+	inner.finish()
+	f := inner.f
+	for i := range f.Uses {
+		f.Uses[i].At = -1
+	}
+	f.Constants, f.ParamUses, f.Plannable = nil, nil, false
+	*o.f = *f
+	o.ledger, o.arms = inner.ledger, inner.arms
+	o.variables, o.change = append(o.variables, inner.variables...), in.change
+	o.s = &parsed{piece: o.s.piece, lexed: o.s.lexed}
+}
