@@ -14,6 +14,8 @@ var allowed = map[string][]string{
 	"sqlpolicy/facts":                    {},
 	"sqlpolicy/catalog":                  {"sqlpolicy/facts"},
 	"sqlpolicy/lineage":                  {"sqlpolicy/facts", "sqlpolicy/catalog"},
+	"sqlpolicy/mysettings":               {"sqlpolicy/facts"},
+	"sqlpolicy/myfacts":                  {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/lineage", "sqlpolicy/mysettings"},
 	"sqlpolicy/pgfacts":                  {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/lineage", "sqlpolicy/pgsettings"},
 	"sqlpolicy/pgsettings":               {"sqlpolicy/facts"},
 	"sqlpolicy/mask":                     {"sqlpolicy/facts"},

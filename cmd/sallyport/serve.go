@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-proxy/sallyport/protocols/postgres"
 	"github.com/sallyport-proxy/sallyport/proxy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/myfacts"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/pgfacts"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/strictyaml"
 )
@@ -29,6 +30,11 @@ func dialects() []proxy.Dialect {
 		},
 		Call:     pgfacts.Call,
 		Literals: pgfacts.Literals,
+	}, {
+		Name: "mysql",
+		Analyse: func(v *catalog.View, text string, l protocols.Limits) ([]catalog.Statement, error) {
+			return myfacts.Analyse(v, text, myfacts.Limits{Statement: l.Statement, Depth: l.Depth})
+		},
 	}}
 }
 

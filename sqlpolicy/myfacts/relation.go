@@ -21,7 +21,7 @@ type scanned struct {
 
 // sameTable compares names of tables and databases, and aliases of tables.
 func (a *analysis) sameTable(x, y string) bool {
-	return x == y || a.folds && strings.ToLower(x) == strings.ToLower(y)
+	return x == y || a.folds && strings.EqualFold(x, y)
 }
 
 // current database, "" for none.

@@ -167,7 +167,7 @@ func relationObject(r *catalog.Relation) facts.Object {
 
 // sameName compares names of columns and aliases of columns, which have no
 // case.
-func sameName(a, b string) bool { return a == b || strings.ToLower(a) == strings.ToLower(b) }
+func sameName(a, b string) bool { return strings.EqualFold(a, b) }
 
 func hidden(values []value) bool {
 	return slices.ContainsFunc(values, func(v value) bool { return len(v.Flow) > 0 })
