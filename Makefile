@@ -29,7 +29,7 @@ demo: setup build ## a throwaway PostgreSQL with a sample shop behind the proxy
 
 .PHONY: test
 test: setup-tests ## all tests, with the race detector, against real servers
-	@go test -race -timeout 20m $(TESTFLAGS) $(PACKAGES)
+	@go test -race -parallel 4 -timeout 60m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: bench
 bench: setup-tests build ## Sallyport beside PgBouncer and a direct connection

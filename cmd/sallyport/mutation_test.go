@@ -183,6 +183,7 @@ func copyFacts(f *facts.Facts) *facts.Facts {
 // must differ between the two databases. A rule that no statement needs either
 // says too much or is not tested.
 func TestEachLineageRuleIsNeeded(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "..", "testdata", "noninterference")
 	cases := readCorpus(t, filepath.Join(dir, "attacks.txt"))
 	tw := startMutants(t)

@@ -12,6 +12,7 @@ import (
 // on any difference in the bytes that come back. Everyday statements must
 // also be forwarded: refusing is not masking.
 func TestNonInterference(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "..", "testdata", "noninterference")
 	for _, corpus := range []struct {
 		file  string
@@ -23,6 +24,7 @@ func TestNonInterference(t *testing.T) {
 		cases := readCorpus(t, filepath.Join(dir, corpus.file))
 		for _, mode := range rawModes {
 			t.Run(corpus.file+"/"+mode.name, func(t *testing.T) {
+				t.Parallel()
 				tw := startTwins(t) // fresh ones: statements leave their marks
 				sent, forwarded, differed := 0, 0, 0
 				for _, c := range cases {
@@ -54,6 +56,7 @@ func TestNonInterference(t *testing.T) {
 // TestNonInterferenceHasTeeth: without classes the same test finds dozens of
 // differences.
 func TestNonInterferenceHasTeeth(t *testing.T) {
+	t.Parallel()
 	tw := startTwinsUnder(t, "version: 1\n")
 	differed := 0
 	for _, c := range readCorpus(t, filepath.Join("..", "..", "testdata", "noninterference", "everyday.txt")) {

@@ -16,6 +16,7 @@ const secretValue = "137-21-6151"
 // errors inside pipelines and with what is described or not, to make the
 // proxy believe of a result what is not true. The value must never come back.
 func TestProtocolAttacks(t *testing.T) {
+	t.Parallel()
 	_, s, conn := shopProxy(t)
 	oid, err := strconv.ParseUint(strings.TrimSpace(sql(t, s, "shop", "SELECT 'query_to_xml'::regproc::oid::int")), 10, 32)
 	if err != nil {

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,14 +163,28 @@ func (b *logBuffer) tail(n int) string {
 	return s[max(0, len(s)-n):]
 }
 
+// lastPort is where freePort looked last, from a place of this process's own.
+var lastPort atomic.Uint32
+
+func init() { lastPort.Store(rand.Uint32N(1 << 16)) }
+
+// freePort is a port of 127.0.0.1 that nobody listens on. It is below those
+// that the system gives to outgoing connections, which tests beside this one
+// make all the time.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, count = 20000, 12000
+	for range count {
+		port := first + int(lastPort.Add(1)%count)
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return port
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // startPostgreSQL starts a server that ends with the test, and creates the
