@@ -334,6 +334,7 @@ const (
 	ControlOwn    // a query of the closed list in docs/upstream.md
 	ControlRefuse // a message that the upstream always refuses, in a refused statement's place
 	ControlKeepalive
+	ControlSession // MySQL's COM_SET_OPTION and COM_RESET_CONNECTION
 )
 
 // Credential is what the proxy logs in upstream with.

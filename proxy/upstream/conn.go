@@ -96,7 +96,7 @@ func (c *Conn) write(b []byte) error {
 
 // Control writes a message of the closed list.
 func (c *Conn) Control(k protocols.Control, b []byte) error {
-	if k < protocols.ControlStartup || k > protocols.ControlKeepalive {
+	if k < protocols.ControlStartup || k > protocols.ControlSession {
 		return fmt.Errorf("control message of unknown kind %d", k)
 	}
 	return c.write(b)

@@ -1,0 +1,131 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+)
+
+// New returns the protocol for the list in cmd.
+func New() protocols.Protocol {
+	return protocols.Protocol{
+		Name:        "mysql",
+		Doc:         "MySQL's and MariaDB's client/server protocol",
+		DefaultPort: 3306,
+		Dialect:     "mysql",
+		Schemes:     []string{"mysql", "mariadb"},
+		TLSMode:     tlsMode,
+		Serve:       serve,
+		Catalog:     openCatalog,
+	}
+}
+
+// tlsMode is the URL's tls, verify-full unless it says otherwise: libpq's
+// words, MySQL's ssl-mode and go-sql-driver's.
+func tlsMode(q url.Values) (string, error) {
+	switch strings.ToLower(strings.ReplaceAll(q.Get("tls"), "_", "-")) {
+	case "", "verify-full", "verify-identity", "true":
+		return "verify-full", nil
+	case "verify-ca":
+		return "verify-ca", nil
+	case "require", "required", "skip-verify":
+		return "require", nil
+	case "prefer", "preferred":
+		return "prefer", nil
+	case "disable", "disabled", "false":
+		return "disable", nil
+	}
+	return "", errors.New("tls must be disable, prefer, require, verify-ca or verify-full")
+}
+
+func serve(ctx context.Context, conn net.Conn, host protocols.Host) error {
+	c := &client{conn: conn, host: host, r: newReader(conn, maxAuth)}
+	defer func() { c.conn.Close() }()
+	if err := c.greet(ctx); err != nil {
+		return err
+	}
+	if err := c.hello(ctx); err != nil {
+		var w *wireError
+		if errors.As(err, &w) {
+			return c.refuse(w)
+		}
+		return err
+	}
+	sess, err := c.authenticate(ctx)
+	if err != nil {
+		return c.refuse(c.denied(err))
+	}
+	s, err := c.connect(ctx, sess)
+	if err != nil {
+		sess.Close(err)
+		return err
+	}
+	defer s.up.Close()
+	err = s.run(ctx)
+	sess.Close(err)
+	return err
+}
+
+// denied is the one answer to every failed login, in MySQL's words.
+func (c *client) denied(err error) error {
+	var d *protocols.Denial
+	if errors.As(err, &d) && d.Kind == protocols.DenyLogin && !strings.HasPrefix(d.Message, "too many") {
+		using := "NO"
+		if len(c.login.response) > 0 {
+			using = "YES"
+		}
+		user := c.login.user
+		if len(user) > 64 {
+			user = user[:64]
+		}
+		return fatal(1045, "28000", fmt.Sprintf("Access denied for user '%s'@'%s' (using password: %s)", user, c.address(), using))
+	}
+	return err
+}
+
+// connect logs in upstream as the client asked and tells it that it is logged
+// in.
+func (c *client) connect(ctx context.Context, sess protocols.Session) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, startupTime)
+	defer cancel()
+	unavailable := func(err error) error {
+		return errors.Join(c.refuse(&wireError{code: 1105, state: "08S01", message: "the upstream of this target cannot be reached or refuses the proxy; the proxy's log has the reason"}), err)
+	}
+	cred, err := sess.Credential(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	up, err := sess.Dial(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	l, err := logIn(ctx, up, cred, wish{caps: c.login.caps, charset: c.login.charset, attributes: c.login.attributes})
+	if err != nil {
+		up.Close()
+		return nil, unavailable(err)
+	}
+	s := newSession(c, sess, up, cred, l)
+	if err := s.prepareSession(ctx); err != nil {
+		up.Close()
+		return nil, unavailable(err)
+	}
+	s.register(l.g.id)
+	ok := ended{status: l.ok.status}
+	if err := c.send(appendOK(nil, headOK, &ok, s.caps)); err != nil {
+		s.forget()
+		up.Close()
+		return nil, err
+	}
+	s.cr = newReader(c.conn, s.limits.Message)
+	if c.r.buffered() > 0 { // commands that came with the login
+		copy(s.cr.buf, c.r.buf[c.r.start:c.r.end])
+		s.cr.end = c.r.buffered()
+	}
+	return s, c.conn.SetDeadline(time.Time{})
+}

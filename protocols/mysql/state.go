@@ -1,0 +1,246 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+)
+
+// tracked are the system variables whose changes the upstream tells.
+var tracked = []string{"autocommit", "character_set_client", "character_set_connection", "character_set_results", "collation_connection", "sql_mode", "time_zone"}
+
+// trackSQL asks the upstream to tell them; the current database too.
+var trackSQL = "SET SESSION session_track_schema = ON, SESSION session_track_system_variables = '" + strings.Join(tracked, ",") + "'"
+
+// stateSQL asks for what a session begins with.
+const stateSQL = `SELECT DATABASE(), CURRENT_USER(), @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection,
+	@@SESSION.character_set_results, @@SESSION.collation_connection, @@SESSION.autocommit, @@GLOBAL.lower_case_table_names`
+
+var stateNames = []string{"sql_mode", "character_set_client", "character_set_connection", "character_set_results", "collation_connection", "autocommit", "lower_case_table_names"}
+
+// viewState is how names and texts are read in this session.
+type viewState struct {
+	view     *catalog.View // as of the last statement, nil where it must be put together
+	catalog  *catalog.Catalog
+	settings map[string]string
+	database string
+	role     string
+	temps    int
+
+	prepared  map[string]catalog.Prepared
+	variables map[string]*string
+	temporary map[[2]string]*catalog.Relation
+
+	tracks      bool // the upstream tells of changes
+	stale       bool // the session must be asked
+	staleSchema bool // the schema was changed by this session
+}
+
+func (v *viewState) set(name, value string) {
+	if v.settings == nil {
+		v.settings = map[string]string{}
+	}
+	if v.settings[name] != value {
+		v.settings[name] = value
+		v.view = nil
+	}
+}
+
+// prepareSession makes the upstream's session tell of its changes and asks
+// for its state.
+func (s *session) prepareSession(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.up.Interrupt)
+	defer stop()
+	v := &s.view
+	v.prepared, v.variables, v.temporary = nil, nil, nil
+	v.tracks = s.upCaps&capSessionTrack != 0
+	if v.tracks {
+		err := s.own(trackSQL, nil)
+		var r *report
+		if errors.As(err, &r) {
+			v.tracks = false
+		} else if err != nil {
+			return err
+		}
+	}
+	return s.readState()
+}
+
+func (s *session) readState() error {
+	v := &s.view
+	v.stale, v.view = false, nil
+	return s.own(stateSQL, func(cells [][]byte) error {
+		if len(cells) != 2+len(stateNames) {
+			return errAnswer
+		}
+		v.database, v.role = string(cells[0]), string(cells[1])
+		for i, name := range stateNames {
+			v.set(name, string(cells[2+i]))
+		}
+		return s.checkCharset()
+	})
+}
+
+// checkCharset ends a session whose texts could mean something else than they
+// say.
+func (s *session) checkCharset() error {
+	if c := s.view.settings["character_set_client"]; slices.Contains(unsafeCharsets, c) {
+		return fatal(1115, "42000", "character set "+c+" does not pass the proxy: a byte of ASCII can be part of another character in it")
+	}
+	return nil
+}
+
+// track takes what a result says of the session.
+func (s *session) track(e *ended) error {
+	s.status = e.status
+	if len(e.state) == 0 {
+		return nil
+	}
+	v := &s.view
+	err := changes(e.state, func(name, value string) {
+		switch {
+		case name == "":
+			v.database, v.view = value, nil
+		case name == "autocommit":
+			v.set(name, onOff(value))
+		case slices.Contains(stateNames, name):
+			v.set(name, value)
+		}
+	})
+	if err != nil {
+		return &upstreamError{err}
+	}
+	return s.checkCharset()
+}
+
+func onOff(value string) string {
+	if strings.EqualFold(value, "ON") || value == "1" {
+		return "1"
+	}
+	return "0"
+}
+
+// currentView is the view as of now.
+func (s *session) currentView(ctx context.Context, fresh bool) (*catalog.View, error) {
+	v := &s.view
+	if v.stale {
+		if err := s.readState(); err != nil {
+			return nil, err
+		}
+	}
+	c, err := s.sess.Catalog(ctx, fresh || v.staleSchema)
+	if err != nil {
+		return nil, err
+	}
+	v.staleSchema = false
+	if v.view != nil && v.catalog == c {
+		return v.view, nil
+	}
+	v.catalog = c
+	n := &catalog.View{
+		Catalog: c, Role: v.role, Settings: catalog.NewSettings(v.settings),
+		Prepared: v.prepared, Variables: v.variables, Temporary: v.temporary,
+	}
+	if v.database != "" {
+		n.SearchPath = []string{v.database}
+	}
+	if len(v.temporary) > 0 {
+		n.TempSchema = fmt.Sprintf("%s#%d", s.sess.ID(), v.temps)
+	}
+	v.view = n
+	return n, nil
+}
+
+// succeed applies what a statement has done to the view.
+func (s *session) succeed(t protocols.Ticket) {
+	v, c := &s.view, t.Change()
+	if c == nil {
+		return
+	}
+	v.view = nil
+	v.stale = v.stale || c.ReloadSession && !v.tracks
+	v.staleSchema = v.staleSchema || c.ReloadSchema
+	if c.SearchPath != nil && !v.tracks {
+		v.stale = true
+	}
+	for name, value := range c.Settings {
+		if v.tracks && slices.Contains(tracked, name) {
+			continue // the upstream's own word is better
+		}
+		v.stale = v.stale || !v.tracks
+		v.set(name, value)
+	}
+	v.prepared = changed(v.prepared, c.Prepare, c.Deallocate)
+	v.variables = changed(v.variables, c.Variables, c.Forget)
+	if len(c.Temporary) > 0 {
+		v.temps++
+		v.temporary = maps.Clone(v.temporary)
+		if v.temporary == nil {
+			v.temporary = map[[2]string]*catalog.Relation{}
+		}
+		for name, r := range c.Temporary {
+			if r == nil {
+				delete(v.temporary, name)
+			} else {
+				v.temporary[name] = r
+			}
+		}
+	}
+}
+
+// changed returns m with names put in and taken out; "" takes out all.
+func changed[V any](m, in map[string]V, out []string) map[string]V {
+	if len(in) == 0 && len(out) == 0 {
+		return m
+	}
+	m = maps.Clone(m)
+	if m == nil {
+		m = map[string]V{}
+	}
+	for _, name := range out {
+		if name == "" {
+			clear(m)
+		}
+		delete(m, name)
+	}
+	maps.Copy(m, in)
+	return m
+}
+
+// diagnose notes whether what the upstream keeps of the last statement's
+// warnings and errors speaks of classed values. A statement over no table may
+// leave them as they were.
+func (s *session) diagnose(t protocols.Ticket) {
+	switch {
+	case t.Decision().Scrub:
+		s.view.set("diagnostics", "classed")
+	case len(t.Facts().Tables) > 0:
+		s.view.set("diagnostics", "")
+	}
+}
+
+// admit asks the engine, with a fresher schema once where a name was unknown.
+func (s *session) admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
+	u.Fresh = func(ctx context.Context) (*catalog.View, error) { return s.currentView(ctx, true) }
+	for fresh := false; ; fresh = true {
+		view, err := s.currentView(ctx, fresh)
+		if err != nil {
+			return nil, err
+		}
+		u.View, u.InTransaction = view, s.status&statusInTransaction != 0
+		held, done := s.watchHold(ctx, &u)
+		tickets, err := s.sess.Admit(held, u)
+		done()
+		var p *facts.Problem
+		if fresh || !errors.As(err, &p) || !p.Undefined {
+			return tickets, err
+		}
+	}
+}
