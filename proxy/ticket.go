@@ -44,6 +44,7 @@ type ticket struct {
 	bytes   int64
 	kept    int
 	meters  []meter      // of the budgets that the rows are charged to
+	usage   *facts.Usage // of a model's answer
 	granted []facts.Need // what people have let pass, where it was held
 }
 
@@ -222,13 +223,14 @@ func (t *ticket) Done(o protocols.Outcome) error {
 	now := s.engine.now()
 	for i := range t.meters {
 		t.meters[i].done(s)
+		t.meters[i].giveBackTokens(s)
 	}
 	s.active.Add(-1)
 	s.rows.Add(t.rows)
 	ms := float64(now.Sub(t.issued).Microseconds()) / 1000
 	e := events.Get().(*replay.Event)
 	defer events.Put(e)
-	*e = replay.Event{Type: replay.TypeComplete, At: now, ID: t.id, Tag: o.Tag, Rows: t.rows, Bytes: t.bytes, Milliseconds: ms}
+	*e = replay.Event{Type: replay.TypeComplete, At: now, ID: t.id, Tag: o.Tag, Rows: t.rows, Bytes: t.bytes, Milliseconds: ms, Usage: t.usage}
 	switch {
 	case o.Lost:
 		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", "lost", "the session ended before the statement did"

@@ -82,6 +82,8 @@ type Event struct {
 	Rows         int64   `json:"count,omitempty"` // sent, recorded or not
 	Bytes        int64   `json:"bytes,omitempty"`
 	Milliseconds float64 `json:"ms,omitempty"`
+	// Usage is what a model's answer took, of complete and error.
+	Usage *facts.Usage `json:"usage,omitempty"`
 
 	// close
 	Statements int64 `json:"statements,omitempty"`

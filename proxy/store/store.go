@@ -117,6 +117,7 @@ var migrations = []string{
 		revoked_by TEXT NOT NULL,
 		reason     TEXT NOT NULL
 	)`,
+	`ALTER TABLE spent ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0`,
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {

@@ -134,3 +134,12 @@ type Detect struct {
 	Forms []string `json:"forms"` // of package mask, or the policy's patterns by name
 	Mask  Mask     `json:"mask"`
 }
+
+// Usage is how many tokens a model took and gave. Counted says that the
+// upstream did not tell, so that they are bytes, of which no token has less
+// than one.
+type Usage struct {
+	Input   int64 `json:"input"`
+	Output  int64 `json:"output"`
+	Counted bool  `json:"counted,omitempty"`
+}

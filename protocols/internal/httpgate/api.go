@@ -60,6 +60,11 @@ type Operation struct {
 	Accept string      // "" is application/json
 	Header http.Header // beside those; nil for none
 
+	// Admitted, if set, is called once the operation may pass and before
+	// anything is sent: it may change Body for what was decided, or refuse.
+	Admitted func(t protocols.Ticket) error
+	// Clean, if set, is an upstream's error as it may be passed on.
+	Clean func(v *Value) []byte
 	// Answer writes the upstream's answer to a.Out. An error before anything
 	// has left is told to the client, and after that cuts its connection.
 	Answer func(ctx context.Context, a *Answer) error

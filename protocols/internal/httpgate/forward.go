@@ -57,6 +57,11 @@ func (g *gate) forward(ctx context.Context, s protocols.Session, t protocols.Tic
 
 // pass is forward without its record.
 func (g *gate) pass(ctx context.Context, s protocols.Session, t protocols.Ticket, op *Operation, limits protocols.Limits, out *Out) error {
+	if op.Admitted != nil {
+		if err := op.Admitted(t); err != nil {
+			return err
+		}
+	}
 	m := &message{method: op.Method, target: op.target(), body: op.Body, contentType: op.Type, accept: op.Accept, header: op.Header}
 	send := func(up protocols.Upstream, b []byte) error { return up.Send(t, b) }
 	resp, err := g.exchange(ctx, s, m, send, onlyReads(op.Facts))
@@ -101,14 +106,14 @@ func (g *gate) answer(ctx context.Context, op *Operation, out *Out, a *Answer) e
 	case a.Status >= 300 && a.Status < 400:
 		return Broken("the upstream sends the client elsewhere", errors.New("status "+http.StatusText(a.Status)))
 	case a.Status >= 400:
-		return g.upstreamFault(a, out)
+		return g.upstreamFault(op, a, out)
 	}
 	return op.Answer(ctx, a)
 }
 
 // upstreamFault passes an upstream's error on, without its words where they
 // could depend on values.
-func (g *gate) upstreamFault(a *Answer, out *Out) error {
+func (g *gate) upstreamFault(op *Operation, a *Answer, out *Out) error {
 	body, err := readAll(nil, io.LimitReader(a.Body, maxFault+1))
 	if err != nil {
 		return Broken("the upstream's error broke off", err)
@@ -119,7 +124,11 @@ func (g *gate) upstreamFault(a *Answer, out *Out) error {
 	}
 	if !a.Scrub && len(body) <= maxFault {
 		if v, err := ParseJSON(body, maxDepth); err == nil {
-			_, err = out.Write(v.Raw)
+			words := v.Raw
+			if op.Clean != nil {
+				words = op.Clean(v)
+			}
+			_, err = out.Write(words)
 			return err
 		}
 	}
