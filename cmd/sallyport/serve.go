@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/protocols/llm"
 	"github.com/sallyport-proxy/sallyport/protocols/postgres"
 	"github.com/sallyport-proxy/sallyport/proxy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
@@ -19,7 +20,7 @@ import (
 )
 
 // wires are the protocols that a target can have: a new one is a line here.
-func wires() []protocols.Protocol { return []protocols.Protocol{postgres.New()} }
+func wires() []protocols.Protocol { return []protocols.Protocol{postgres.New(), llm.New()} }
 
 // dialects are how statements are understood: a new one is a line here.
 func dialects() []proxy.Dialect {
