@@ -328,7 +328,7 @@ const (
 	ControlFlush                        // asks for pending answers
 	ControlDescribe                     // of an admitted statement or portal
 	ControlClose                        // of a statement or portal
-	ControlCopyAbort                    // client's CopyFail
+	ControlCopyAbort                    // client's CopyFail, or the type of a message that ends COPY
 	ControlTerminate
 	ControlCancel
 	ControlOwn    // a query of the closed list in docs/upstream.md

@@ -189,7 +189,7 @@ func (s *session) finish(e *expect, o protocols.Outcome) error {
 	} else if t.Change() != nil {
 		s.q.later(func() {}, true)
 	}
-	e.at++
+	s.q.advance(e)
 	s.executed++
 	return wire(t.Done(o))
 }
@@ -248,8 +248,12 @@ func (s *session) failed(body []byte) error {
 			return err
 		}
 	}
-	if e == nil || r.severity == "FATAL" || r.severity == "PANIC" {
+	if r.severity == "FATAL" || r.severity == "PANIC" {
+		s.told = true
 		return nil // the connection's end follows
+	}
+	if e == nil {
+		return nil
 	}
 	if err := s.finish(e, protocols.Outcome{Code: r.code, Message: sent}); err != nil {
 		return err

@@ -55,7 +55,13 @@ func (s *session) askOne(ctx context.Context, typ byte, n int) error {
 	switch typ {
 	case 'X':
 		return errTerminate
-	case 'd':
+	case 'S', 'H': // a COPY FROM ignores them
+	default:
+		if err := s.awaitCopy(); err != nil {
+			return err
+		}
+	}
+	if typ == 'd' {
 		return s.copyData()
 	}
 	body, err := s.cr.body()
@@ -63,7 +69,7 @@ func (s *session) askOne(ctx context.Context, typ byte, n int) error {
 		return s.askError(ctx, err)
 	}
 	if s.copy.Load() != nil && !strings.ContainsRune("cfHS", rune(typ)) {
-		return fatal("08P01", "unexpected message type "+quote(string(rune(typ)))+" during COPY from stdin", "")
+		return s.unexpectedInCopy(typ)
 	}
 	switch typ {
 	case 'Q':
@@ -79,15 +85,21 @@ func (s *session) askOne(ctx context.Context, typ byte, n int) error {
 	case 'C':
 		return s.close(body)
 	case 'H':
+		if len(body) > 0 {
+			return s.refuseExtended(failure("08P01", "invalid message format"), "")
+		}
 		return s.forward(protocols.ControlFlush, &expect{}, message('H'))
 	case 'S':
-		return s.sync()
+		return s.sync(body)
 	case 'F':
 		return s.call(ctx, body)
 	case 'c', 'f':
 		return s.copyEnd(typ, body)
 	}
-	return fatal("08P01", "invalid frontend message type "+quote(string(rune(typ))), "")
+	if _, err := s.settle(true); err != nil { // what was asked before is answered before
+		return err
+	}
+	return fatal("08P01", "invalid frontend message type "+strconv.Itoa(int(typ)), "")
 }
 
 // forward sends a control message with what it will be answered with. Flush
@@ -129,7 +141,7 @@ func (s *session) settle(all bool) (ok bool, err error) {
 	}
 	failed, open := s.q.drain()
 	if !open {
-		return false, errTerminate
+		return false, errUpstreamEnds
 	}
 	s.q.catchUp()
 	return !failed, nil
@@ -161,17 +173,18 @@ func (s *session) admit(ctx context.Context, u protocols.Unit, params []bound) (
 func (s *session) query(ctx context.Context, body []byte) error {
 	f := fields{b: body}
 	text := f.string()
-	if !f.done() {
-		return fatal("08P01", "invalid message format", "")
-	}
-	if _, err := s.settle(true); err != nil {
+	if ok, err := s.settle(true); !ok {
 		return err
+	}
+	if e := f.malformed(); e != nil {
+		return s.refuseQuery(e, "")
 	}
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Query, Text: text}, nil)
 	if err != nil {
 		return s.refuseQuery(err, text)
 	}
 	s.unsynced = false
+	s.noteCopies(tickets)
 	if len(tickets) == 0 { // nothing but comments: answered as the upstream would
 		return s.answerHere(message('I'))
 	}
@@ -228,16 +241,29 @@ func (s *session) answerHere(msg []byte) error {
 // refuseExtended puts a Parse that always fails in the refused message's
 // place.
 func (s *session) refuseExtended(err error, text string) error {
+	return s.refuseBy(reserved, err, text, nil)
+}
+
+// refuseBy does so under a statement's name; undo is for where the upstream
+// does not get as far.
+func (s *session) refuseBy(name string, err error, text string, undo func()) error {
 	w := toWire(err, text)
 	if w.severity == "FATAL" {
 		return w
 	}
 	s.unsynced = true
-	b := appendString(appendString(nil, reserved), refusedText)
-	return s.forward(protocols.ControlRefuse, &expect{kind: expectParse, refused: w}, message('P', append(b, 0, 0)))
+	b := appendString(appendString(nil, name), refusedText)
+	e := &expect{kind: expectParse, refused: w, undo: undo, failed: func() {}}
+	return s.forward(protocols.ControlRefuse, e, message('P', append(b, 0, 0)))
 }
 
-func (s *session) sync() error {
+func (s *session) sync(body []byte) error {
+	if len(body) > 0 && s.copy.Load() == nil {
+		if _, err := s.settle(true); err != nil {
+			return err
+		}
+		return s.refuseQuery(failure("08P01", "invalid message format"), "")
+	}
 	s.unsynced = false
 	if c := s.copy.Load(); c != nil {
 		return nil // as PostgreSQL does while it copies in
@@ -250,11 +276,11 @@ func (s *session) sync() error {
 func (s *session) call(ctx context.Context, body []byte) error {
 	f := fields{b: body}
 	oid := f.uint32()
-	if f.bad {
-		return fatal("08P01", "invalid message format", "")
-	}
-	if _, err := s.settle(true); err != nil {
+	if ok, err := s.settle(true); !ok {
 		return err
+	}
+	if f.bad {
+		return s.refuseQuery(f.malformed(), "")
 	}
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.FunctionCall, Function: oid}, nil)
 	if err != nil {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -16,6 +17,7 @@ func (s *session) copyMessage(e *expect, typ byte, body []byte) error {
 	switch {
 	case typ == 'G' && t.Facts().Copy.In:
 		s.copy.Store(&copyIn{ticket: t})
+		s.q.wake()
 	case typ == 'H' && !t.Facts().Copy.In:
 		if err := s.beginCopy(t); err != nil {
 			return err
@@ -127,6 +129,45 @@ func (s *session) copyEnd(typ byte, body []byte) error {
 		return s.up.Control(protocols.ControlCopyAbort, message('f', body))
 	}
 	return wire(s.up.Send(c.ticket, message('c')))
+}
+
+// noteCopies remembers that a COPY FROM is on its way.
+func (s *session) noteCopies(tickets []protocols.Ticket) {
+	for _, t := range tickets {
+		if c := t.Facts().Copy; c != nil && c.In {
+			s.copies = true
+		}
+	}
+}
+
+// awaitCopy returns once a COPY FROM that is on its way has asked for data, or
+// will not: what a client sends after it means something else then. A client
+// need not wait for the request itself.
+func (s *session) awaitCopy() error {
+	if !s.copies || s.copy.Load() != nil {
+		return nil
+	}
+	if err := s.up.Flush(); err != nil {
+		return err
+	}
+	s.copies = s.q.awaitCopy(func() bool { return s.copy.Load() != nil })
+	s.q.catchUp()
+	return nil
+}
+
+// unexpectedInCopy ends the session as PostgreSQL does when it is told
+// something else while it copies in: it fails at the message's type, of which
+// the upstream is told, and closes.
+//
+// Source: CopyGetData in postgres/src/backend/commands/copyfromparse.c.
+func (s *session) unexpectedInCopy(typ byte) error {
+	if err := send(s.up, protocols.ControlCopyAbort, message(typ)); err != nil {
+		return err
+	}
+	if _, open := s.q.drain(); !open {
+		return errUpstreamEnds
+	}
+	return fatal("08P01", fmt.Sprintf("unexpected message type 0x%02X during COPY from stdin", typ), "")
 }
 
 // startCopy takes out of the queue the Syncs that went before the first data:

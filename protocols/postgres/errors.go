@@ -30,6 +30,11 @@ func fatal(code, message, hint string) *wireError {
 	return &wireError{severity: "FATAL", code: code, message: message, hint: hint}
 }
 
+// failure is an error of ours that ends a message.
+func failure(code, message string) *wireError {
+	return &wireError{severity: "ERROR", code: code, message: message}
+}
+
 // codes give each kind of denial its SQLSTATE.
 var codes = map[protocols.DenialKind]string{
 	protocols.DenyPolicy:      "42501",

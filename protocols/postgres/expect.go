@@ -37,7 +37,9 @@ type expect struct {
 	// undo takes back what was assumed of the session when the message was
 	// forwarded; run if it fails or is skipped.
 	undo func()
-	turn int // of a Sync: which portals may end with it
+	// failed, if set, runs in undo's place if it is this message that fails.
+	failed func()
+	turn   int // of a Sync: which portals may end with it
 }
 
 // queue is the expectations in order. What answers mean for the state of the
@@ -131,7 +133,9 @@ func (q *queue) fail() (skipped []*expect) {
 		if own := skipped[i].own; own != nil { // before whoever waits for it can look
 			own.fail(errSkipped)
 		}
-		if skipped[i].undo != nil {
+		if i == 0 && skipped[i].failed != nil {
+			q.after = append(q.after, skipped[i].failed)
+		} else if skipped[i].undo != nil {
 			q.after = append(q.after, skipped[i].undo)
 		}
 	}
@@ -172,6 +176,46 @@ func (q *queue) catchUp() {
 	for _, f := range after {
 		f()
 	}
+}
+
+// advance goes on to the next ticket of e.
+func (q *queue) advance(e *expect) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e.at++
+	q.changed.Broadcast()
+}
+
+// wake makes who waits look again.
+func (q *queue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.changed.Broadcast()
+}
+
+// awaitCopy waits until asked holds, or no COPY FROM is outstanding, and says
+// whether one is.
+func (q *queue) awaitCopy(asked func() bool) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.copiesIn() && !asked() && !q.closed {
+		q.changed.Wait()
+	}
+	return q.copiesIn()
+}
+
+func (q *queue) copiesIn() bool {
+	for _, e := range q.list {
+		if e.kind != expectQuery && e.kind != expectExecute {
+			continue
+		}
+		for _, t := range e.tickets[min(e.at, len(e.tickets)):] {
+			if c := t.Facts().Copy; c != nil && c.In {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // dropSyncs takes out the Syncs that the upstream will not answer.

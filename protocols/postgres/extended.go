@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
@@ -17,21 +18,21 @@ func (s *session) parse(ctx context.Context, body []byte) error {
 	for i := range types {
 		types[i] = f.uint32()
 	}
-	if !f.done() {
-		return fatal("08P01", "invalid message format", "")
+	if e := f.malformed(); e != nil {
+		return s.refuseExtended(e, "")
 	}
 	if ok, err := s.settle(false); !ok {
 		return err
 	}
 	if err := reservedName(name); err != nil {
-		return s.refuseExtended(err, text)
+		return s.refuseParse(name, err, text)
 	}
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Prepare, Text: text}, nil)
 	if err != nil {
-		return s.refuseExtended(err, text)
+		return s.refuseParse(name, err, text)
 	}
 	if len(tickets) > 1 {
-		return s.refuseExtended(&wireError{severity: "ERROR", code: "42601", message: "cannot insert multiple commands into a prepared statement"}, text)
+		return s.refuseParse(name, failure("42601", "cannot insert multiple commands into a prepared statement"), text)
 	}
 	st := &statement{name: name, text: text, types: types}
 	e := &expect{kind: expectParse, stmt: st}
@@ -50,6 +51,9 @@ func (s *session) parse(ctx context.Context, body []byte) error {
 				s.restoreStatement(name, old)
 			}
 		}
+		if name == "" {
+			e.failed = s.forgetUnnamed
+		}
 	}
 	s.unsynced = true
 	if !s.q.push(e) {
@@ -60,6 +64,19 @@ func (s *session) parse(ctx context.Context, body []byte) error {
 	}
 	return wire(s.up.Send(ticket, message('P', body)))
 }
+
+// refuseParse refuses a Parse. PostgreSQL forgets the unnamed statement before
+// it looks at the text of the next one, so the upstream is made to.
+func (s *session) refuseParse(name string, err error, text string) error {
+	if name != "" {
+		return s.refuseExtended(err, text)
+	}
+	old := s.stmts[""]
+	s.forgetUnnamed()
+	return s.refuseBy("", err, text, func() { s.restoreStatement("", old) })
+}
+
+func (s *session) forgetUnnamed() { delete(s.stmts, "") }
 
 func (s *session) restoreStatement(name string, old *statement) {
 	if old == nil {
@@ -92,8 +109,8 @@ func (s *session) bind(body []byte) error {
 		}
 	}
 	formats := message16(&f)
-	if !f.done() || !validFormats(paramFormats, n) {
-		return fatal("08P01", "invalid message format", "")
+	if e := f.malformed(); e != nil { // wrong counts and formats are for the upstream to refuse
+		return s.refuseExtended(e, "")
 	}
 	if ok, err := s.settle(false); !ok {
 		return err
@@ -137,31 +154,22 @@ func (s *session) bind(body []byte) error {
 	return wire(s.up.Send(st.ticket, message('B', body)))
 }
 
-func validFormats(formats []int16, n int) bool {
-	if len(formats) > 1 && len(formats) != n {
-		return false
-	}
-	for _, f := range formats {
-		if f != 0 && f != 1 {
-			return false
-		}
-	}
-	return true
-}
-
 func missing(code, what, name string) *wireError {
-	if name == "" {
-		return &wireError{severity: "ERROR", code: code, message: "unnamed " + what + " does not exist"}
+	if name == "" && what != "portal" { // as PostgreSQL says it
+		return failure(code, "unnamed "+what+" does not exist")
 	}
-	return &wireError{severity: "ERROR", code: code, message: what + " " + quote(name) + " does not exist"}
+	return failure(code, what+" "+quote(name)+" does not exist")
 }
 
 // describe asks for the columns of what was admitted.
 func (s *session) describe(body []byte) error {
 	f := fields{b: body}
 	kind, name := f.byte(), f.string()
-	if !f.done() || kind != 'S' && kind != 'P' {
-		return fatal("08P01", "invalid DESCRIBE message subtype", "")
+	if e := f.malformed(); e != nil {
+		return s.refuseExtended(e, "")
+	}
+	if kind != 'S' && kind != 'P' {
+		return s.refuseExtended(failure("08P01", fmt.Sprintf("invalid DESCRIBE message subtype %d", kind)), "")
 	}
 	if ok, err := s.settle(false); !ok {
 		return err
@@ -182,8 +190,11 @@ func (s *session) describe(body []byte) error {
 func (s *session) close(body []byte) error {
 	f := fields{b: body}
 	kind, name := f.byte(), f.string()
-	if !f.done() || kind != 'S' && kind != 'P' {
-		return fatal("08P01", "invalid CLOSE message subtype", "")
+	if e := f.malformed(); e != nil {
+		return s.refuseExtended(e, "")
+	}
+	if kind != 'S' && kind != 'P' {
+		return s.refuseExtended(failure("08P01", fmt.Sprintf("invalid CLOSE message subtype %d", kind)), "")
 	}
 	if ok, err := s.settle(false); !ok {
 		return err
@@ -217,8 +228,8 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 	f := fields{b: body}
 	name := f.string()
 	f.int32()
-	if !f.done() {
-		return fatal("08P01", "invalid message format", "")
+	if e := f.malformed(); e != nil {
+		return s.refuseExtended(e, "")
 	}
 	if ok, err := s.settle(false); !ok {
 		return err
@@ -241,6 +252,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 	if err != nil {
 		return s.refuseExtended(err, p.stmt.text)
 	}
+	s.noteCopies(tickets)
 	if len(tickets) == 0 {
 		if !s.q.push(&expect{kind: expectExecute, portal: p}) {
 			return nil

@@ -154,6 +154,7 @@ func appendString(dst []byte, s string) []byte {
 type fields struct {
 	b   []byte
 	bad bool
+	why string // it failed, in PostgreSQL's words; "" for what is missing
 }
 
 func (f *fields) take(n int) []byte {
@@ -198,6 +199,9 @@ func (f *fields) string() string {
 			return s
 		}
 	}
+	if !f.bad {
+		f.why = "invalid string in message"
+	}
 	f.bad, f.b = true, nil
 	return ""
 }
@@ -214,3 +218,20 @@ func (f *fields) count(size int) int {
 }
 
 func (f *fields) done() bool { return !f.bad && len(f.b) == 0 }
+
+// malformed is PostgreSQL's error for a body that is not what its type says,
+// nil where the body has been read to its end. It fails the message, not the
+// session: the next one begins where the length said.
+//
+// Source: postgres/src/backend/libpq/pqformat.c.
+func (f *fields) malformed() *wireError {
+	switch {
+	case f.done():
+		return nil
+	case !f.bad:
+		return failure("08P01", "invalid message format")
+	case f.why != "":
+		return failure("08P01", f.why)
+	}
+	return failure("08P01", "insufficient data left in message")
+}

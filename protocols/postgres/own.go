@@ -108,7 +108,7 @@ func (s *session) own(o *ownQuery, sql string, params []bound) error {
 		return err
 	}
 	if _, open := s.q.drain(); !open {
-		return errTerminate
+		return errUpstreamEnds
 	}
 	return o.err
 }

@@ -52,7 +52,7 @@ func (s *session) plan(text string, params []bound) (facts.Plan, error) {
 // stillOpen lets a planner's refusal be: the plan is then not known. The
 // session's own end is an error.
 func (s *session) stillOpen(err error) error {
-	if errors.Is(err, errTerminate) {
+	if errors.Is(err, errUpstreamEnds) {
 		return err
 	}
 	return nil

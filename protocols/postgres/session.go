@@ -49,7 +49,10 @@ type session struct {
 	res   *result                         // the result that is coming; of the answering goroutine
 	types atomic.Pointer[catalog.Catalog] // for the names of types
 	copy  atomic.Pointer[copyIn]
-	style string // DateStyle
+	// copies, of the goroutine that decides, says that a COPY FROM was
+	// forwarded that may still ask for data.
+	copies bool
+	style  string // DateStyle
 
 	// Of the answering goroutine, for a statement that is stopped in the midst
 	// of its result: what comes is thrown away until ReadyForQuery, and an open
@@ -63,6 +66,9 @@ type session struct {
 	executed int  // statements ended since the last ReadyForQuery
 	whole    int  // where the last whole message in out ends; -1 where half a one was sent
 	broken   bool // a write to the client has failed
+
+	// told says that the upstream has told the client why it ends the session.
+	told bool
 
 	// scrub says that a statement of the open transaction touched a classed
 	// table: what the transaction still reports may speak of its values.
@@ -119,7 +125,10 @@ func newSession(c *client, sess protocols.Session, up protocols.Upstream, cred p
 // what is on its way.
 const lastWrite = 300 * time.Millisecond
 
-var errTerminate = errors.New("the client said goodbye")
+var (
+	errTerminate    = errors.New("the client said goodbye")
+	errUpstreamEnds = errors.New("the upstream ended the session")
+)
 
 // run serves the session until either side ends or the engine ends it.
 func (s *session) run(ctx context.Context) error {
@@ -129,7 +138,7 @@ func (s *session) run(ctx context.Context) error {
 	answered := make(chan error, 1)
 	go func() {
 		err := s.answer()
-		cancel(err)
+		cancel(errUpstreamEnds)
 		// The client may be silent for ever: its read must end with the upstream.
 		_ = s.client.SetReadDeadline(time.Unix(1, 0))
 		answered <- err
@@ -187,10 +196,13 @@ func (s *session) farewell(asked, answered error) error {
 		return &w
 	case errors.Is(asked, errTerminate), errors.Is(asked, io.EOF):
 		return nil
+	case s.told: // by the upstream itself
+		return fmt.Errorf("upstream: %w", answered)
 	case errors.Is(answered, io.EOF), errors.Is(answered, io.ErrUnexpectedEOF):
 		s.say(fatal("08006", "the upstream closed the connection", ""))
 		return fmt.Errorf("upstream: %w", answered)
 	}
+	s.say(fatal("08006", "the connection to the upstream failed", "The proxy's log has the reason."))
 	return errors.Join(asked, answered)
 }
 

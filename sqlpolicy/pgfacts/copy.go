@@ -91,7 +91,9 @@ func (o *one) selectOf(c *pg_query.CopyStmt) *pg_query.Node {
 func (o *one) copyFrom(c *pg_query.CopyStmt, e facts.Effect) error {
 	r := o.view.Relation(c.Relation.Schemaname, c.Relation.Relname)
 	if r == nil {
-		return undefinedRelation(c.Relation)
+		p := undefinedRelation(c.Relation)
+		p.At = -1 // PostgreSQL has no position for COPY's table
+		return p
 	}
 	cols := names(c.Attlist)
 	if len(cols) == 0 {

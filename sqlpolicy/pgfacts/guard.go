@@ -72,10 +72,7 @@ func guard(text string, lim Limits) error {
 		return &facts.Problem{Code: "22021", At: i, Message: "a statement must not contain a zero byte"}
 	}
 	if !utf8.ValidString(text) {
-		return &facts.Problem{
-			Code: "22021", At: invalidAt(text), Message: "invalid byte sequence for encoding \"UTF8\"",
-			Hint: "Statements pass as UTF-8 only.",
-		}
+		return &facts.Problem{Code: "22021", At: -1, Message: "invalid byte sequence for encoding \"UTF8\":" + invalidBytes(text)}
 	}
 	bound := lim.depth()
 	if len(text) <= bound {
@@ -95,15 +92,35 @@ func guard(text string, lim Limits) error {
 	return nil
 }
 
-func invalidAt(text string) int {
-	for i, r := range text {
-		if r == utf8.RuneError {
-			if _, n := utf8.DecodeRuneInString(text[i:]); n == 1 {
-				return i
-			}
+// invalidBytes shows the first character that is not valid UTF-8, as long as
+// its first byte says that it is.
+//
+// Source: report_invalid_encoding in postgres/src/backend/utils/mb/mbutils.c.
+func invalidBytes(text string) string {
+	i := 0
+	for i < len(text) {
+		if r, n := utf8.DecodeRuneInString(text[i:]); r != utf8.RuneError || n > 1 {
+			i += n
+			continue
+		}
+		break
+	}
+	n := 1
+	for _, lead := range []struct{ mask, want byte }{{0xe0, 0xc0}, {0xf0, 0xe0}, {0xf8, 0xf0}} {
+		n++
+		if text[i]&lead.mask == lead.want {
+			return hexBytes(text[i:min(i+n, len(text))])
 		}
 	}
-	return -1
+	return hexBytes(text[i : i+1])
+}
+
+func hexBytes(b string) string {
+	var out strings.Builder
+	for i := range len(b) {
+		fmt.Fprintf(&out, " 0x%02x", b[i])
+	}
+	return out.String()
 }
 
 // syntaxProblem is the parser's error in PostgreSQL's words. The parser
