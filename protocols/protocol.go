@@ -12,6 +12,7 @@ package protocols
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/url"
 	"time"
@@ -317,6 +318,9 @@ type Upstream interface {
 	Interrupt()
 	Close() error
 }
+
+// ErrSpent is wrapped by Send's refusal of a ticket whose statement has ended.
+var ErrSpent = errors.New("a spent ticket")
 
 // Control lists what may go upstream without a ticket.
 type Control uint8

@@ -77,7 +77,7 @@ func (s *session) Pass(t protocols.Ticket) error {
 	case k.session != s:
 		return errors.New("a ticket of another session")
 	case k.spent.Load():
-		return errors.New("a spent ticket")
+		return protocols.ErrSpent
 	}
 	return nil
 }

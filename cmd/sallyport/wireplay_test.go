@@ -39,7 +39,7 @@ func (c *wireClient) dial() (net.Conn, error) {
 }
 
 // wirePatience bounds everything that a script waits for.
-const wirePatience = 6 * time.Second
+const wirePatience = 20 * time.Second
 
 func (c *wireClient) startup() []byte {
 	b := binary.BigEndian.AppendUint32(make([]byte, 4), c.version)

@@ -191,13 +191,13 @@ func (s *session) query(ctx context.Context, body []byte) error {
 	if err := s.expectTickets(&expect{kind: expectQuery, tickets: tickets}); err != nil {
 		return err
 	}
-	if err := s.up.Send(tickets[0], message('Q', body)); err != nil {
-		return toWire(err, text)
-	}
-	for _, t := range tickets[1:] {
+	for _, t := range tickets[1:] { // first: once the text is out, they may be spent at any time
 		if err := s.up.Send(t, nil); err != nil {
 			return toWire(err, text)
 		}
+	}
+	if err := s.up.Send(tickets[0], message('Q', body)); err != nil {
+		return toWire(err, text)
 	}
 	return nil
 }

@@ -111,10 +111,19 @@ func (s *session) copyData() error {
 	head, at := appendMessage(nil, 'd')
 	head = endMessage(head, at)
 	putLength(head[1:], s.cr.left+4)
-	if err := s.up.Send(c.ticket, head); err != nil {
+	switch err := s.up.Send(c.ticket, head); {
+	case errors.Is(err, protocols.ErrSpent): // the COPY has failed: ignored, as PostgreSQL does
+		return s.cr.skip()
+	case err != nil:
 		return wire(err)
 	}
-	return s.cr.stream(func(b []byte) error { return wire(s.up.Send(c.ticket, b)) })
+	return s.cr.stream(func(b []byte) error {
+		err := s.up.Send(c.ticket, b)
+		if errors.Is(err, protocols.ErrSpent) { // in mid-message: the rest must be something
+			return s.up.Control(protocols.ControlCopyAbort, make([]byte, len(b)))
+		}
+		return wire(err)
+	})
 }
 
 // copyEnd is CopyDone or CopyFail.
@@ -124,11 +133,14 @@ func (s *session) copyEnd(typ byte, body []byte) error {
 		return nil
 	}
 	s.startCopy(c)
-	s.copy.Store(nil)
+	s.copy.CompareAndSwap(c, nil)
 	if typ == 'f' {
 		return s.up.Control(protocols.ControlCopyAbort, message('f', body))
 	}
-	return wire(s.up.Send(c.ticket, message('c')))
+	if err := s.up.Send(c.ticket, message('c')); !errors.Is(err, protocols.ErrSpent) {
+		return wire(err)
+	}
+	return nil
 }
 
 // noteCopies remembers that a COPY FROM is on its way.

@@ -178,6 +178,17 @@ func (q *queue) catchUp() {
 	}
 }
 
+// drop takes out the newest expectation, whose message was not sent after all.
+func (q *queue) drop(e *expect) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.list); n > 0 && q.list[n-1] == e {
+		q.list[n-1] = nil
+		q.list = q.list[:n-1]
+		q.changed.Broadcast()
+	}
+}
+
 // advance goes on to the next ticket of e.
 func (q *queue) advance(e *expect) {
 	q.mu.Lock()

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -243,10 +244,16 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		p.ticket, p.done = nil, false
 	}
 	if p.ticket != nil { // suspended: the same statement goes on
-		if !s.q.push(&expect{kind: expectExecute, portal: p, tickets: []protocols.Ticket{p.ticket}}) {
+		e := &expect{kind: expectExecute, portal: p, tickets: []protocols.Ticket{p.ticket}}
+		if !s.q.push(e) {
 			return nil
 		}
-		return wire(s.up.Send(p.ticket, message('E', body)))
+		if err := s.up.Send(p.ticket, message('E', body)); !errors.Is(err, protocols.ErrSpent) {
+			return wire(err)
+		}
+		// Its end has come just now: what follows is a run of its own.
+		s.q.drop(e)
+		p.ticket = nil
 	}
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Execute, Text: p.stmt.text, Params: decodeParams(p.params)}, p.params)
 	if err != nil {
