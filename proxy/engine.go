@@ -219,7 +219,8 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	var helpers sync.WaitGroup
 	defer func() { stop(); helpers.Wait() }()
 	helpers.Go(func() { e.dir.Sync(background) })
-	helpers.Go(func() { e.keep(background) })
+	endKeeping := e.startKeeping(background)
+	defer endKeeping()
 	helpers.Go(func() { e.watch(background) })
 	helpers.Go(func() { e.warmIssuers(background) })
 	helpers.Go(func() { e.watchRevoked(background) })
@@ -242,6 +243,7 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 		t.joints.close()
 		t.close()
 	}
+	endKeeping()
 	e.shipLast()
 	if err := e.state.Close(); err != nil {
 		return fmt.Errorf("closing the state: %w", err)

@@ -189,10 +189,8 @@ func (s *session) Close(err error) {
 	if err != nil {
 		reason = err.Error()
 	}
-	head, err := s.record.Close(&replay.Event{Type: replay.TypeClose, At: e.now(), Reason: reason, Statements: s.statements.Load(), Rows: s.rows.Load()})
-	if err == nil {
-		err = e.register.Add(context.Background(), register.End, s.id, head)
-	}
+	last := &replay.Event{Type: replay.TypeClose, At: e.now(), Reason: reason, Statements: s.statements.Load(), Rows: s.rows.Load()}
+	err = s.record.Close(last, func(head replay.Head) error { return e.register.Add(context.Background(), register.End, s.id, head) })
 	if err != nil {
 		e.metrics.unrecorded.Inc()
 		e.log.Error().Err(err).Str("session", s.id).Msg("CANNOT RECORD the end of a session")

@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/proxy/register"
@@ -16,6 +19,20 @@ import (
 // closes it.
 func (c *Config) Archive(ctx context.Context) (*archive.Archive, error) {
 	return archive.Open(ctx, c.Transcripts.Place, c.Transcripts.Dir)
+}
+
+// Registered is where the register of sessions says that transcripts are: it
+// may be shared with other proxies, each with its own folder or spool.
+func (c *Config) Registered() (register.Place, error) {
+	t := &c.Transcripts
+	if strings.HasPrefix(t.Place, "file:") {
+		return register.Place{Store: "file:" + t.Dir}, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return register.Place{}, fmt.Errorf("this machine's name, which tells the spools of proxies apart: %w", err)
+	}
+	return register.Place{Store: t.Place, Spool: host + ":" + t.Dir}, nil
 }
 
 func (e *Engine) openTranscripts() error {
@@ -32,7 +49,11 @@ func (e *Engine) openTranscripts() error {
 // recover seals what a crash has left, and enters the ends of the sessions
 // that it ended into the register.
 func (e *Engine) recover(ctx context.Context) error {
-	e.register = register.New(e.state, e.keys.Sign, e.config.Transcripts.Place, e.now)
+	place, err := e.config.Registered()
+	if err != nil {
+		return err
+	}
+	e.register = register.New(e.state, e.keys.Sign, place, e.now)
 	sealed, err := e.dir.Recover()
 	if err != nil {
 		return err
@@ -40,7 +61,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	if n := len(sealed); n > 0 {
 		e.log.Warn().Int("transcripts", n).Msg("sealed what a crash had left")
 	}
-	if err := e.enter(ctx, sealed); err != nil {
+	if err := e.enter(ctx); err != nil {
 		return err
 	}
 	open, err := e.register.Open(ctx)
@@ -48,6 +69,9 @@ func (e *Engine) recover(ctx context.Context) error {
 		return err
 	}
 	for _, session := range open {
+		// It is in the folder, since what has no end in the register has a
+		// journal, and what has a journal is not shipped; but for a power cut
+		// that took the end from the register.
 		var head replay.Head
 		err := e.archive.With(ctx, session, func(path string) (err error) {
 			head, err = replay.ReadHead(path)
@@ -59,7 +83,7 @@ func (e *Engine) recover(ctx context.Context) error {
 			// took it: verify goes on saying so.
 			e.log.Error().Str("session", session).Msg("a session's transcript is MISSING")
 		case err != nil:
-			return fmt.Errorf("the transcript of session %s: %w", session, err)
+			e.log.Error().Err(err).Str("session", session).Msg("a session's transcript cannot be read; its end is not entered")
 		default:
 			if err := e.register.Add(ctx, register.End, session, head); err != nil {
 				return err
@@ -69,23 +93,32 @@ func (e *Engine) recover(ctx context.Context) error {
 	return nil
 }
 
-// enter enters the sessions that the register does not know: those whose
-// journal was there and no entry yet when the crash came, and all where the
-// register is new.
-func (e *Engine) enter(ctx context.Context, sealed []string) error {
+// enter enters the sessions of the folder that the register does not know:
+// the crash came before their entry, or a power cut took it, or the register
+// is new. What this proxy has not signed is not entered, and verify says so.
+func (e *Engine) enter(ctx context.Context) error {
 	known, err := e.register.Known(ctx)
 	if err != nil {
 		return err
 	}
-	if len(known) == 0 {
-		if sealed, err = e.archive.Sessions(ctx); err != nil {
-			return err
-		}
+	files, err := replay.Files(e.config.Transcripts.Dir)
+	if err != nil {
+		return err
 	}
-	for _, session := range sealed {
+	for _, path := range files {
+		session := replay.SessionOf(path)
 		if known[session] {
 			continue
 		}
+		r, err := replay.Verify(path, e.keys.Sign.Public().(ed25519.PublicKey), nil)
+		switch {
+		case err != nil:
+			return fmt.Errorf("session %s: %w", session, err)
+		case !r.OK():
+			e.log.Error().Str("session", session).Str("finding", r.Findings[0].String()).Msg("a transcript that the register does not know is not good, and is not entered")
+			continue
+		}
+		e.log.Warn().Str("session", session).Msg("entered a session that the register did not know")
 		if err := e.register.Add(ctx, register.Begin, session, replay.Head{}); err != nil {
 			return err
 		}
@@ -105,6 +138,18 @@ const (
 	shipAgain   = 15 * time.Second
 	retainAgain = time.Hour
 )
+
+// startKeeping runs keep until ctx ends, or what it returns is called, which
+// waits for it.
+func (e *Engine) startKeeping(ctx context.Context) (end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		e.keep(ctx)
+	}()
+	return func() { stop(); <-ended }
+}
 
 // keep ships transcripts to their bucket and removes those whose time is
 // over, until ctx ends.
@@ -160,18 +205,27 @@ func (e *Engine) retain(ctx context.Context) {
 		return
 	}
 	old, err := e.register.EndedBefore(ctx, e.now().Add(-after))
-	for _, session := range old {
-		// The register last: what a crash leaves in between is removed anew.
-		if err == nil {
-			err = e.archive.Remove(ctx, session)
+	removed := 0
+	for session, own := range old {
+		was, rerr := e.archive.Remove(ctx, session)
+		if errors.Is(rerr, archive.ErrKept) || rerr == nil && !was && !own {
+			continue // not shipped yet, by us or by another proxy
 		}
-		if err == nil {
-			err = e.register.Add(ctx, register.Removed, session, replay.Head{})
+		// The register last: what a crash leaves in between is removed anew. What
+		// is nowhere was removed before the crash, or is missing, and verify has
+		// said so for all the time that it was to be kept.
+		if rerr == nil {
+			rerr = e.register.Add(ctx, register.Removed, session, replay.Head{})
 		}
+		if was && rerr == nil {
+			removed++
+		}
+		err = errors.Join(err, rerr)
 	}
 	if err != nil && ctx.Err() == nil {
 		e.log.Error().Err(err).Msg("removing transcripts whose time is over")
-	} else if len(old) > 0 {
-		e.log.Info().Int("transcripts", len(old)).Dur("after", after).Msg("removed transcripts whose time is over")
+	}
+	if removed > 0 {
+		e.log.Info().Int("transcripts", removed).Dur("after", after).Msg("removed transcripts whose time is over")
 	}
 }

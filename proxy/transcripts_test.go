@@ -35,9 +35,7 @@ func TestRetain(t *testing.T) {
 		w, err := e.dir.Create(&replay.Event{Type: replay.TypeOpen, At: at, Session: id}, func() error { return e.register.Add(ctx, register.Begin, id, replay.Head{}) })
 		must(t, err)
 		if end {
-			head, err := w.Close(&replay.Event{Type: replay.TypeClose, At: at})
-			must(t, err)
-			must(t, e.register.Add(ctx, register.End, id, head))
+			must(t, w.Close(&replay.Event{Type: replay.TypeClose, At: at}, func(head replay.Head) error { return e.register.Add(ctx, register.End, id, head) }))
 		}
 		return id
 	}
@@ -56,7 +54,7 @@ func TestRetain(t *testing.T) {
 		if len(left) != len(c.left) {
 			t.Errorf("left %q, want %q", left, c.left)
 		}
-		book, err := register.Read(ctx, db, pub, "file:t")
+		book, err := register.Read(ctx, db, pub, where(t, e))
 		must(t, err)
 		if len(book.Findings) > 0 {
 			t.Errorf("the register: %q", book.Findings)
@@ -101,12 +99,19 @@ func TestRecoverBeforeOpening(t *testing.T) {
 		must(t, e.recover(ctx))
 		r, err := replay.Verify(e.archive.Local(id), pub, nil)
 		must(t, err)
-		book, err := register.Read(ctx, db, pub, "file:t")
+		book, err := register.Read(ctx, db, pub, where(t, e))
 		must(t, err)
 		if why := book.Missing(id, r); why != "" || !r.OK() || !book.Sessions[id].Ended {
 			t.Errorf("%s %+v %+v", why, r, book.Sessions[id])
 		}
 	}
+}
+
+func where(t *testing.T, e *Engine) register.Place {
+	t.Helper()
+	p, err := e.config.Registered()
+	must(t, err)
+	return p
 }
 
 func must(t *testing.T, err error) {

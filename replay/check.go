@@ -76,6 +76,9 @@ type Example struct {
 // CheckOptions say how transcripts are checked.
 type CheckOptions struct {
 	Policy *sqlpolicy.Policy
+	// DecidedBy, if set, is the hash of a policy: only statements that it
+	// decided are decided again.
+	DecidedBy string
 	// Identities open what is encrypted.
 	Identities []age.Identity
 	// Progress, if set, is told how many of the transcripts are done. Calls
@@ -99,7 +102,7 @@ func Check(ctx context.Context, paths []string, opt CheckOptions) (*Checked, err
 		wg.Go(func() {
 			known := map[string]*facts.Facts{}
 			for i := int(next.Add(1)) - 1; i < len(paths) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				c := &checker{policy: opt.Policy, groups: map[string]*Group{}, counts: map[Change]int{}, matched: map[string]bool{}, waiting: map[int64]*deferred{}, known: known}
+				c := &checker{policy: opt.Policy, decidedBy: opt.DecidedBy, groups: map[string]*Group{}, counts: map[Change]int{}, matched: map[string]bool{}, waiting: map[int64]*deferred{}, known: known}
 				errs[i] = Read(paths[i], opt.Identities, c.event)
 				results[i] = c
 				mu.Lock()
@@ -170,6 +173,7 @@ func merge(p *sqlpolicy.Policy, results []*checker) *Checked {
 // checker decides one transcript's statements again.
 type checker struct {
 	policy     *sqlpolicy.Policy
+	decidedBy  string
 	open       *Event
 	statements int
 	counts     map[Change]int
@@ -185,6 +189,9 @@ func (c *checker) event(e *Event) error {
 	case TypeOpen:
 		c.open = e
 	case TypeStatement:
+		if c.decidedBy != "" && e.Policy != c.decidedBy {
+			return nil
+		}
 		c.statements++
 		return c.statement(e)
 	case TypeComplete, TypeError:

@@ -10,8 +10,8 @@ import (
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
-// Version is the format's.
-const Version = 1
+// Version is the format's, as it is written. Older ones are read.
+const Version = 2
 
 // Types of events.
 const (
@@ -33,7 +33,7 @@ type Event struct {
 	Number int64     `json:"n"`
 	At     time.Time `json:"at"`
 
-	// open
+	// open and seal
 	Version  int               `json:"version,omitempty"`
 	Session  string            `json:"session,omitempty"`
 	Identity *facts.Identity   `json:"identity,omitempty"`
@@ -93,6 +93,9 @@ type Event struct {
 	Sum       string `json:"sum,omitempty"`
 	Key       string `json:"key,omitempty"`
 	Signature string `json:"sig,omitempty"`
+	// Marks tell which of a frame's events was changed: base64 of two bytes an
+	// event.
+	Marks string `json:"marks,omitempty"`
 	// End says that an encrypted frame is its session's last.
 	End bool `json:"end,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
@@ -93,13 +94,17 @@ func frameLength(b []byte) int {
 
 var errFrame = errors.New("the frame cannot be decompressed")
 
+// decoder undoes frames, several at once.
+var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxFrame), zstd.WithDecoderMaxWindow(8<<20))
+})
+
 // decompress undoes one zstd frame.
 func decompress(raw []byte) ([]byte, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxFrame), zstd.WithDecoderMaxWindow(8<<20))
+	dec, err := decoder()
 	if err != nil {
 		return nil, err
 	}
-	defer dec.Close()
 	b, err := dec.DecodeAll(raw, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errFrame, err)

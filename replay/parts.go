@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,18 +68,29 @@ func readParts(base string) (b []byte, last int, size int64, err error) {
 	}
 }
 
-// Parts lists the files of the transcript at path, in order.
+// Parts lists the files of the transcript at path, in order: those that are
+// there, since moving them elsewhere may have been cut short.
 func Parts(path string) ([]string, error) {
-	var out []string
-	for n := 1; ; n++ {
-		p := partPath(baseOf(path), n)
-		if _, err := os.Stat(p); errors.Is(err, fs.ErrNotExist) {
-			return out, nil
-		} else if err != nil {
-			return nil, err
-		}
-		out = append(out, p)
+	base := baseOf(path)
+	list, err := os.ReadDir(filepath.Dir(base))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	numbers := []int{}
+	for _, e := range list {
+		if b, n, ok := PartOf(e.Name()); ok && b == filepath.Base(base) {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	var out []string
+	for _, n := range numbers {
+		out = append(out, partPath(base, n))
+	}
+	return out, nil
 }
 
 // Journal is the path of the journal of the transcript at path.

@@ -44,10 +44,16 @@ func Read(path string, identities []age.Identity, each func(*Event) error) error
 		if e.Number <= last {
 			return nil
 		}
+		if e.Type == TypeOpen && e.Version > Version {
+			return fmt.Errorf("its format has version %d; this program reads up to %d", e.Version, Version)
+		}
 		last = e.Number
 		return each(e)
 	}
-	frames, _ := splitFrames(sealed)
+	frames, rest := splitFrames(sealed)
+	if len(rest) > 0 && journal == nil { // else a frame may be on its way there
+		return fmt.Errorf("%d bytes at its end are no whole frame", len(rest))
+	}
 	for _, f := range frames {
 		o, err := f.open(identities)
 		if err != nil {

@@ -10,17 +10,37 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 )
 
-// Finding is one thing that is wrong with a transcript. Frame counts from 1,
-// Offset is its place in the file, Event the number after which it is.
+// Finding is one thing that is wrong with a transcript.
 type Finding struct {
+	// Event is the number of the first event that is wrong, Last that of the
+	// last; 0 where that cannot be told.
+	Event int64 `json:"event,omitempty"`
+	Last  int64 `json:"last,omitempty"`
+	// Frame counts from 1; it is 0 for what is wrong with the whole. Offset is
+	// its place in the transcript, in bytes over all its parts.
 	Frame   int    `json:"frame,omitempty"`
-	Offset  int64  `json:"offset"`
-	Event   int64  `json:"event"`
+	Offset  int64  `json:"offset,omitempty"`
 	Message string `json:"message"`
+}
+
+// String says where it is and what.
+func (f *Finding) String() string {
+	var where []string
+	switch {
+	case f.Last > f.Event:
+		where = append(where, fmt.Sprintf("events %d to %d", f.Event, f.Last))
+	case f.Event > 0:
+		where = append(where, fmt.Sprintf("event %d", f.Event))
+	}
+	if f.Frame > 0 {
+		where = append(where, fmt.Sprintf("frame %d at byte %d", f.Frame, f.Offset))
+	}
+	return strings.Join(append(where, f.Message), ": ")
 }
 
 // Report is the outcome of verifying one transcript.
@@ -66,10 +86,11 @@ func Verify(path string, pub ed25519.PublicKey, identities []age.Identity) (*Rep
 		v.frame(i+1, f)
 	}
 	if len(rest) > 0 {
-		v.find(len(frames)+1, int64(len(b)-len(rest)), "%d bytes are no whole frame: the transcript was cut or overwritten here", len(rest))
+		v.find(Finding{Event: v.number + 1, Frame: len(frames) + 1, Offset: int64(len(b) - len(rest))},
+			"%d bytes are no whole frame: the transcript was cut or overwritten here", len(rest))
 	}
 	if !v.report.Live && !v.report.Ended && v.report.OK() {
-		v.find(len(frames), int64(len(b)), "the session has no end: frames were cut off, or the proxy has not recovered it yet")
+		v.find(Finding{Event: v.number + 1}, "missing: the session has no end; frames were cut off, or the proxy has not recovered it yet")
 	}
 	return v.report, nil
 }
@@ -102,67 +123,114 @@ type verifier struct {
 	report     *Report
 	prev       [32]byte
 	number     int64
+	lost       bool // the frame before could not be read
 }
 
-func (v *verifier) find(frame int, offset int64, format string, args ...any) {
-	v.report.Findings = append(v.report.Findings, Finding{Frame: frame, Offset: offset, Event: v.number, Message: fmt.Sprintf(format, args...)})
+func (v *verifier) find(f Finding, format string, args ...any) {
+	f.Message = fmt.Sprintf(format, args...)
+	v.report.Findings = append(v.report.Findings, f)
 }
 
 func (v *verifier) frame(n int, f frame) {
 	v.report.Frames++
-	if sum := sha256.Sum256(f.raw); !bytes.Equal(sum[:], f.check) {
-		v.find(n, f.offset, "the frame's bytes are not those that were written")
-	}
+	at := Finding{Frame: n, Offset: f.offset}
 	o, err := f.open(v.identities)
 	if err != nil && !errors.Is(err, ErrEncrypted) {
-		v.find(n, f.offset, "%v", err)
+		at.Event = v.number + 1
+		v.find(at, "%v", err)
+		v.lost = true
 		return
 	}
 	seal := o.seal
-	if seal.Prev != hex.EncodeToString(v.prev[:]) {
-		v.find(n, f.offset, "the frame does not follow the one before it: frames were removed, reordered or put in")
+	first := v.number + 1
+	if v.lost { // go on from what this one says
+		first = max(first, seal.Number-int64(bytes.Count(o.events, []byte{'\n'})))
+		v.report.Findings[len(v.report.Findings)-1].Last = first - 1
+		v.number = first - 1
 	}
-	if hex.EncodeToString(o.sum[:]) != seal.Sum {
-		v.find(n, f.offset, "the frame's events are not those that were sealed")
+	all := at
+	all.Event, all.Last = first, max(first, seal.Number)
+	if sum := sha256.Sum256(f.raw); !bytes.Equal(sum[:], f.check) {
+		v.find(all, "the frame's bytes are not those that were written")
 	}
-	sealed, err := sumOf(seal.Sum)
-	if err != nil {
-		v.find(n, f.offset, "%v", err)
+	if !v.lost && seal.Prev != hex.EncodeToString(v.prev[:]) {
+		v.find(all, "the frame does not follow the one before it: frames were removed, reordered or put in")
 	}
-	sig, err := hex.DecodeString(seal.Signature)
-	if err != nil || !ed25519.Verify(v.pub, sealText(v.report.Session, seal.Number, sealed), sig) {
-		why := "the seal's signature is not good for this session"
-		if id := KeyID(v.pub); seal.Key != id {
-			why += fmt.Sprintf(": it names key %.16q, this is key %s", seal.Key, id)
-		}
-		v.find(n, f.offset, "%s", why)
-	}
-	if o.events == nil {
+	v.lost = false
+	signed := v.signature(all, seal)
+	whole := hex.EncodeToString(o.sum[:]) == seal.Sum
+	switch {
+	case o.events == nil:
 		v.report.Encrypted, v.report.Ended = true, v.report.Ended || seal.End
-		v.report.Events += seal.Number - v.number
-	} else {
-		v.events(n, f.offset, o.events)
+		v.report.Events += max(0, seal.Number-v.number)
+		if !whole {
+			v.find(all, "the frame is not what was sealed")
+		}
+	case whole:
+		v.events(at, o.events)
 		v.report.Events++ // the seal
 		if seal.Number != v.number+1 {
-			v.find(n, f.offset, "the seal's number is %d, after event %d", seal.Number, v.number)
+			at.Event = seal.Number
+			v.find(at, "the seal follows event %d", v.number)
 		}
+	default:
+		v.report.Events += int64(bytes.Count(o.events, []byte{'\n'})) + 1
+		v.changed(all, seal, o.events, signed)
 	}
-	v.number, v.prev = seal.Number, sealed
+	v.number = seal.Number
+	v.prev, _ = sumOf(seal.Sum) // one that is none was found to be unsigned
 	v.report.Head = Head{Number: seal.Number, Sum: seal.Sum}
 }
 
-func (v *verifier) events(n int, offset int64, lines []byte) {
+// signature checks a seal's.
+func (v *verifier) signature(at Finding, seal *Event) bool {
+	if seal.Version > Version {
+		v.find(at, "it was sealed in version %d of the format; this program knows up to %d", seal.Version, Version)
+		return false
+	}
+	sig, err := hex.DecodeString(seal.Signature)
+	if err == nil && ed25519.Verify(v.pub, sealText(v.report.Session, seal), sig) {
+		return true
+	}
+	why := "the seal's signature is not good for this session"
+	if id := KeyID(v.pub); seal.Key != id {
+		why += fmt.Sprintf(": it names key %.16q, this is key %s", seal.Key, id)
+	}
+	v.find(at, "%s", why)
+	return false
+}
+
+// changed says which events of a frame are not those that were sealed.
+func (v *verifier) changed(all Finding, seal *Event, events []byte, signed bool) {
+	var list []wrong
+	if want := readMarks(seal.Marks); signed && len(want) > 0 {
+		list = compareMarks(seal.Number-int64(len(want)), want, events)
+	}
+	if len(list) == 0 {
+		v.find(all, "the frame's events are not those that were sealed")
+	}
+	for _, w := range list {
+		at := all
+		at.Event, at.Last = w.first, w.last
+		v.find(at, "%s", w.message)
+	}
+}
+
+// events checks the order of a frame's events, which are as they were sealed.
+func (v *verifier) events(at Finding, lines []byte) {
 	for line := range bytes.Lines(lines) {
 		var e Event
 		if err := json.Unmarshal(line, &e); err != nil {
-			v.find(n, offset, "an event cannot be read: %v", err)
+			at.Event = v.number + 1
+			v.find(at, "it cannot be read: %v", err)
 			return
 		}
+		at.Event = e.Number
 		if e.Number != v.number+1 {
-			v.find(n, offset, "event %d follows event %d", e.Number, v.number)
+			v.find(at, "it follows event %d", v.number)
 		}
 		if e.Type == TypeOpen && e.Session != v.report.Session {
-			v.find(n, offset, "the events are those of session %q", e.Session)
+			v.find(at, "the events are those of session %q", e.Session)
 		}
 		v.number = e.Number
 		v.report.Events++
@@ -175,8 +243,8 @@ func (v *verifier) journal(b []byte) {
 	first, _, err := span(b[:bytes.LastIndexByte(b, '\n')+1])
 	switch {
 	case err != nil:
-		v.find(0, 0, "the journal: %v", err)
+		v.find(Finding{Event: v.number + 1}, "the journal: %v", err)
 	case first > v.number+1:
-		v.find(0, 0, "the journal begins with event %d, the sealed frames end with %d", first, v.number)
+		v.find(Finding{Event: v.number + 1, Last: first - 1}, "missing: the journal begins after it")
 	}
 }

@@ -231,7 +231,7 @@ func (w *Writer) seal(end bool) error {
 func (w *Writer) sealTo(end bool) error {
 	opt := &w.dir.opt
 	w.number++
-	e := Event{Type: TypeSeal, Number: w.number, At: opt.Now().UTC().Truncate(time.Microsecond), Prev: hex.EncodeToString(w.prev[:]),
+	e := Event{Type: TypeSeal, Version: Version, Number: w.number, At: opt.Now().UTC().Truncate(time.Microsecond), Prev: hex.EncodeToString(w.prev[:]),
 		Key: KeyID(opt.Key.Public().(ed25519.PublicKey))}
 	var sum [32]byte
 	var encrypted []byte
@@ -240,6 +240,7 @@ func (w *Writer) sealTo(end bool) error {
 		h.Write(w.prev[:])
 		h.Write(w.frame)
 		h.Sum(sum[:0])
+		e.Marks = marksOf(w.frame)
 	} else {
 		var err error
 		if encrypted, err = encrypt(w.dir.zstd.EncodeAll(w.frame, nil), opt.Recipients); err != nil {
@@ -247,7 +248,8 @@ func (w *Writer) sealTo(end bool) error {
 		}
 		e.End, sum = end, cryptSum(w.prev, end, encrypted)
 	}
-	e.Sum, e.Signature = hex.EncodeToString(sum[:]), hex.EncodeToString(ed25519.Sign(opt.Key, sealText(w.id, w.number, sum)))
+	e.Sum = hex.EncodeToString(sum[:])
+	e.Signature = hex.EncodeToString(ed25519.Sign(opt.Key, sealText(w.id, &e)))
 	line, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -273,8 +275,12 @@ func (w *Writer) sealTo(end bool) error {
 	return nil
 }
 
-func sealText(id string, number int64, sum [32]byte) []byte {
-	return fmt.Appendf(nil, "sallyport transcript v1\n%s\n%d\n%x\n", id, number, sum)
+// sealText is what a seal's signature is of.
+func sealText(id string, e *Event) []byte {
+	if e.Version < 2 { // the seals of version 1 do not say theirs
+		return fmt.Appendf(nil, "sallyport transcript v1\n%s\n%d\n%s\n", id, e.Number, e.Sum)
+	}
+	return fmt.Appendf(nil, "sallyport transcript v2\n%s\n%d\n%s\n%s\n", id, e.Number, e.Sum, e.Marks)
 }
 
 // KeyID names a public key.
@@ -297,9 +303,10 @@ func appendFile(path string, b []byte) (int64, error) {
 	return size, errors.Join(err, f.Close())
 }
 
-// Close appends the close event, seals and ends the transcript, and returns
-// its head.
-func (w *Writer) Close(e *Event) (Head, error) {
+// Close appends the close event, seals and ends the transcript. end is given
+// its head before the journal goes: while there is one the transcript is not
+// taken for complete, and the next start ends what could not be ended here.
+func (w *Writer) Close(e *Event, end func(Head) error) error {
 	err := w.Append(e)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -310,6 +317,9 @@ func (w *Writer) Close(e *Event) (Head, error) {
 	w.dir.forget(w)
 	err = errors.Join(err, w.journal.Close())
 	if err == nil {
+		err = end(Head{Number: w.number, Sum: hex.EncodeToString(w.prev[:])})
+	}
+	if err == nil {
 		err = os.Remove(w.path + ".journal")
 	}
 	close(w.changed)
@@ -317,7 +327,7 @@ func (w *Writer) Close(e *Event) (Head, error) {
 	if f := w.dir.opt.Finished; err == nil && f != nil {
 		f()
 	}
-	return Head{Number: w.number, Sum: hex.EncodeToString(w.prev[:])}, err
+	return err
 }
 
 // sync makes what was handed over survive a power cut.

@@ -153,5 +153,23 @@ func TestBucket(t *testing.T) {
 	if err := os.Rename(taken, filepath.Join(p.dir, "taken")); err != nil {
 		t.Fatal(err)
 	}
-	run(3, strings.TrimSuffix(filepath.Base(taken), ".transcript")+": frame 0 at byte 0, after event 0: the transcript is missing", "replay", "verify")
+	run(3, strings.TrimSuffix(filepath.Base(taken), ".transcript")+": the transcript is missing", "replay", "verify")
+
+	// The bucket alone, by whom has its name and the key.
+	pub := filepath.Join(p.dir, "var", "keys", "sign.pub")
+	if code, out := runMain(t, "replay", "verify", "--key", pub, b.place()); code != 0 || !strings.Contains(out, "2 transcripts") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	object := b.transcripts(t)[0]
+	body := []byte(readFile(t, object))
+	body[len(body)/2] ^= 1
+	if err := os.WriteFile(object, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := runMain(t, "replay", "verify", "--key", pub, b.place()); code != 3 || !strings.Contains(out, "frame 1 at byte 0: ") || !strings.Contains(out, "1 BAD") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if code, out := runMain(t, "replay", "verify", "--key", pub, "s3://nowhere?"+strings.SplitN(b.place(), "?", 2)[1]); code != 1 || !strings.Contains(out, "hint: a bucket is") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
 }

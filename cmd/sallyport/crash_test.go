@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	testscript.Main(m, map[string]func(){"sallyport": main})
+	testscript.Main(suiteMain{m}, map[string]func(){"sallyport": main})
 }
 
 // child runs sallyport as a process of its own.

@@ -48,6 +48,7 @@ func startProxy(t testing.TB, policy string, targets ...target) *testProxy {
 func writeProxy(t testing.TB, policy string, targets ...target) *testProxy {
 	t.Helper()
 	p := &testProxy{dir: t.TempDir()}
+	t.Cleanup(func() { suite.take(t, p) })
 	var cfg strings.Builder
 	fmt.Fprintf(&cfg, "version: 1\npolicy: policy.yaml\nconsole: {listen: \"127.0.0.1:%d\"}\n", freePort(t))
 	cfg.WriteString("identities:\n")
@@ -104,6 +105,9 @@ func (p *testProxy) write(t testing.TB, name, content string) string {
 	path := filepath.Join(p.dir, name)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if name == "policy.yaml" {
+		suite.policy(path)
 	}
 	return path
 }

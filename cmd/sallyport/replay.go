@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -31,8 +32,11 @@ type stored struct {
 	c          *proxy.Config // nil where there is none
 	archive    *archive.Archive
 	identities []age.Identity
-	copies     string // a folder of what was in a bucket, "" for none
+	copies     string // a folder of what was in buckets, "" for none
 }
+
+// isBucket tells a bucket from a file or session.
+func isBucket(arg string) bool { return strings.HasPrefix(arg, "s3://") }
 
 func (s *stored) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -93,6 +97,14 @@ func (s *stored) paths(ctx context.Context, args []string) ([]string, error) {
 	}
 	var out []string
 	for _, a := range args {
+		if isBucket(a) {
+			paths, err := s.bucket(ctx, a)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, paths...)
+			continue
+		}
 		if info, err := os.Stat(a); err == nil && info.IsDir() {
 			files, err := replay.Files(a)
 			if err == nil && len(files) == 0 {
@@ -129,13 +141,57 @@ func (s *stored) path(ctx context.Context, arg string) (string, error) {
 	if _, err := replay.ReadHead(path); !s.archive.Remote() || !errors.Is(err, fs.ErrNotExist) {
 		return path, nil
 	}
+	dir, err := s.copy()
+	if err != nil {
+		return "", err
+	}
+	path, err = s.archive.Copy(ctx, session, dir)
+	return path, fail(err, "")
+}
+
+// copy is the folder for copies.
+func (s *stored) copy() (string, error) {
 	if s.copies == "" {
+		var err error
 		if s.copies, err = os.MkdirTemp("", "sallyport-"); err != nil {
 			return "", fail(err, "")
 		}
 	}
-	path, err = s.archive.Copy(ctx, session, s.copies)
-	return path, fail(err, "")
+	return s.copies, nil
+}
+
+// bucket copies all that is in one.
+func (s *stored) bucket(ctx context.Context, place string) ([]string, error) {
+	const hint = "a bucket is s3://NAME?region=…&endpoint=…; credentials come from the environment"
+	copies, err := s.copy()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(copies, "")
+	if err != nil {
+		return nil, fail(err, "")
+	}
+	a, err := archive.Open(ctx, place, dir)
+	if err != nil {
+		return nil, fail(err, hint)
+	}
+	defer a.Close()
+	sessions, err := a.Sessions(ctx)
+	if err == nil && len(sessions) == 0 {
+		err = errors.New("there are no transcripts in the bucket")
+	}
+	if err != nil {
+		return nil, fail(err, hint)
+	}
+	var out []string
+	for _, session := range sessions {
+		path, err := a.Copy(ctx, session, dir)
+		if err != nil {
+			return nil, fail(err, "")
+		}
+		out = append(out, path)
+	}
+	return out, nil
 }
 
 func (m *Main) replayShowCommand() *cobra.Command {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -22,20 +23,22 @@ func (m *Main) replayVerifyCommand() *cobra.Command {
 	v := verifying{m: m}
 	var key string
 	cmd := &cobra.Command{
-		Use:   "verify [SESSION|FILE|FOLDER...]",
+		Use:   "verify [SESSION|FILE|FOLDER|BUCKET...]",
 		Short: "Check transcripts: chain, signatures, order, end, and that none is missing",
-		Long: `Checks that nothing was changed, cut, reordered or put in, and says which frame
-and event is wrong. With --config and no arguments it checks every transcript of
-the configuration, in its folder or bucket, against the register of sessions in
-the state: those that are missing, cut back to an earlier end, or put in are found
-too. It prints the register's head; note it elsewhere and give it as --head later,
-and a register that was itself cut or rewritten is found.
+		Long: `Checks that nothing was changed, cut, reordered or put in, and says which event
+is wrong. With --config and no arguments it checks every transcript of the
+configuration, in its folder or bucket, against the register of sessions in the
+state: those that are missing, cut back to an earlier end, or put in are found too.
+It prints the register's head; note it elsewhere and give it as --head later, and a
+register that was itself cut or rewritten is found. A bucket is s3://NAME?region=…,
+as storage.transcripts has it.
 
 Encrypted transcripts are checked without opening them; with --unseal the order of
 their events is, too. Exit code 3 means that something was found.`,
 		Example: `  sallyport replay verify --config sallyport.yaml
   sallyport replay verify --config sallyport.yaml --head 1042:5f6b…
-  sallyport replay verify --key sign.pub file.transcript`,
+  sallyport replay verify --key sign.pub file.transcript
+  sallyport replay verify --key sign.pub "s3://records?region=eu-central-1"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			defer v.close()
 			if err := v.open(cmd.Context()); err != nil {
@@ -84,18 +87,36 @@ type verifying struct {
 	register         *register.Book // nil where it was not asked
 }
 
-// some checks what was named.
+// some checks what was named: sessions of the configuration against its
+// register, too.
 func (v *verifying) some(ctx context.Context, args []string) error {
-	paths, err := v.paths(ctx, args)
-	if err != nil {
-		return err
-	}
-	for _, p := range paths {
-		r, err := replay.Verify(p, v.pub, v.identities)
-		if err != nil {
-			return fail(err, "")
+	for _, arg := range args {
+		if _, err := os.Stat(arg); err != nil && v.c != nil && !isBucket(arg) {
+			session, err := v.archive.Find(ctx, arg)
+			if err != nil {
+				return fail(err, "`sallyport sessions list` shows the sessions")
+			}
+			if v.register == nil {
+				if err := v.readRegister(ctx); err != nil {
+					return err
+				}
+			}
+			if err := v.one(ctx, session); err != nil {
+				return err
+			}
+			continue
 		}
-		v.report(r)
+		paths, err := v.paths(ctx, []string{arg})
+		if err != nil {
+			return err
+		}
+		for _, p := range paths {
+			r, err := replay.Verify(p, v.pub, v.identities)
+			if err != nil {
+				return fail(err, "")
+			}
+			v.report(r)
+		}
 	}
 	return nil
 }
@@ -144,7 +165,11 @@ func (v *verifying) book(ctx context.Context) (*register.Book, error) {
 		return nil, fail(err, "storage.state in the configuration names it")
 	}
 	defer db.Close()
-	b, err := register.Read(ctx, db, v.pub, v.c.Transcripts.Place)
+	place, err := v.c.Registered()
+	if err != nil {
+		return nil, fail(err, "")
+	}
+	b, err := register.Read(ctx, db, v.pub, place)
 	return b, fail(err, "")
 }
 
@@ -194,7 +219,7 @@ func (v *verifying) one(ctx context.Context, session string) error {
 		r = &replay.Report{Session: session}
 	}
 	if why != "" {
-		r.Findings = append(r.Findings, replay.Finding{Frame: r.Frames, Event: r.Head.Number, Message: why})
+		r.Findings = append(r.Findings, replay.Finding{Message: why})
 	}
 	v.report(r)
 	return nil
@@ -211,7 +236,7 @@ func (v *verifying) report(r *replay.Report) {
 		return
 	}
 	for _, x := range r.Findings {
-		fmt.Fprintf(v.m.Stdout, "%s: frame %d at byte %d, after event %d: %s\n", replay.Safe(r.Session), x.Frame, x.Offset, x.Event, replay.Safe(x.Message))
+		fmt.Fprintf(v.m.Stdout, "%s: %s\n", replay.Safe(r.Session), replay.Safe(x.String()))
 	}
 }
 

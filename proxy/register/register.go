@@ -34,16 +34,25 @@ type Entry struct {
 	At      time.Time // microseconds count
 	Kind    Kind
 	Session string
-	Place   string // where the transcript is stored, as the configuration says it
+	Place   Place
 	Head    replay.Head
 	Sum     string // SHA-256 in hexadecimal
 	Key     string // that signed
 	Sig     string
 }
 
+// Place is where a transcript is stored.
+type Place struct {
+	Store string // the folder or bucket
+	// Spool is the folder in which a proxy keeps its sessions until they are in
+	// the bucket, with the name of its machine; "" where Store is a folder.
+	Spool string
+}
+
 // covered is what Sum is the SHA-256 of.
 func (e *Entry) covered(prev string) []byte {
-	return fmt.Appendf(nil, "sallyport register v1\n%d\n%d\n%s\n%q\n%q\n%s\n%d\n%s\n", e.N, e.At.UnixMicro(), e.Kind, e.Session, e.Place, e.Head.Sum, e.Head.Number, prev)
+	return fmt.Appendf(nil, "sallyport register v1\n%d\n%d\n%s\n%q\n%q\n%q\n%s\n%d\n%s\n",
+		e.N, e.At.UnixMicro(), e.Kind, e.Session, e.Place.Store, e.Place.Spool, e.Head.Sum, e.Head.Number, prev)
 }
 
 func (e *Entry) sum(prev string) string {
@@ -57,12 +66,12 @@ func signed(sum string) []byte { return []byte("sallyport register v1\n" + sum +
 type Register struct {
 	db    *sql.DB
 	key   ed25519.PrivateKey
-	place string
+	place Place
 	now   func() time.Time
 }
 
 // New makes a register over the state db, for the transcripts of one place.
-func New(db *sql.DB, key ed25519.PrivateKey, place string, now func() time.Time) *Register {
+func New(db *sql.DB, key ed25519.PrivateKey, place Place, now func() time.Time) *Register {
 	return &Register{db: db, key: key, place: place, now: now}
 }
 
@@ -85,8 +94,8 @@ func (r *Register) Add(ctx context.Context, kind Kind, session string, head repl
 	}
 	e.Sum = e.sum(prev)
 	e.Sig = hex.EncodeToString(ed25519.Sign(r.key, signed(e.Sum)))
-	_, err = tx.ExecContext(ctx, `INSERT INTO sessions (n, at, kind, session, place, head, events, sum, key, sig) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		e.N, e.At.UnixMicro(), string(e.Kind), e.Session, e.Place, e.Head.Sum, e.Head.Number, e.Sum, e.Key, e.Sig)
+	_, err = tx.ExecContext(ctx, `INSERT INTO sessions (n, at, kind, session, place, spool, head, events, sum, key, sig) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.N, e.At.UnixMicro(), string(e.Kind), e.Session, e.Place.Store, e.Place.Spool, e.Head.Sum, e.Head.Number, e.Sum, e.Key, e.Sig)
 	if err == nil {
 		err = tx.Commit()
 	}
@@ -96,9 +105,9 @@ func (r *Register) Add(ctx context.Context, kind Kind, session string, head repl
 	return nil
 }
 
-// Known are all sessions of this place.
+// Known are all sessions of this store.
 func (r *Register) Known(ctx context.Context) (map[string]bool, error) {
-	list, err := r.sessions(ctx, `SELECT DISTINCT session FROM sessions WHERE place = ?`, r.place)
+	list, err := r.sessions(ctx, `SELECT DISTINCT session FROM sessions WHERE place = ?`, r.place.Store)
 	known := map[string]bool{}
 	for _, s := range list {
 		known[s] = true
@@ -107,16 +116,29 @@ func (r *Register) Known(ctx context.Context) (map[string]bool, error) {
 }
 
 // Open lists the sessions of this place that have begun and neither ended nor
-// were removed.
+// were removed. Those of other spools are other proxies'.
 func (r *Register) Open(ctx context.Context) ([]string, error) {
-	return r.sessions(ctx, `SELECT session FROM sessions WHERE place = ? GROUP BY session HAVING COUNT(*) FILTER (WHERE kind <> 'begin') = 0 ORDER BY session`, r.place)
+	return r.sessions(ctx, `SELECT session FROM sessions WHERE place = ? AND spool = ?
+		GROUP BY session HAVING COUNT(*) FILTER (WHERE kind <> 'begin') = 0 ORDER BY session`, r.place.Store, r.place.Spool)
 }
 
-// EndedBefore lists the sessions of this place that ended before at and were
-// not removed.
-func (r *Register) EndedBefore(ctx context.Context, at time.Time) ([]string, error) {
-	return r.sessions(ctx, `SELECT session FROM sessions WHERE place = ? GROUP BY session
-		HAVING COUNT(*) FILTER (WHERE kind = 'removed') = 0 AND MAX(at) FILTER (WHERE kind = 'end') < ? ORDER BY session`, r.place, at.UnixMicro())
+// EndedBefore are the sessions of this store that ended before at and were not
+// removed, and whether they are this proxy's own.
+func (r *Register) EndedBefore(ctx context.Context, at time.Time) (map[string]bool, error) {
+	const ended = `SELECT session FROM sessions WHERE place = ? AND (spool = ?) = ? GROUP BY session
+		HAVING COUNT(*) FILTER (WHERE kind = 'end') > 0 AND MAX(at) FILTER (WHERE kind = 'end') < ?
+		EXCEPT SELECT session FROM sessions WHERE place = ? AND kind = 'removed'`
+	out := map[string]bool{}
+	for _, own := range []bool{true, false} {
+		list, err := r.sessions(ctx, ended, r.place.Store, r.place.Spool, own, at.UnixMicro(), r.place.Store)
+		if err != nil {
+			return nil, err
+		}
+		for _, session := range list {
+			out[session] = own
+		}
+	}
+	return out, nil
 }
 
 func (r *Register) sessions(ctx context.Context, query string, args ...any) ([]string, error) {
@@ -140,39 +162,41 @@ func (r *Register) sessions(ctx context.Context, query string, args ...any) ([]s
 type Session struct {
 	Begun, Ended, Removed bool
 	Head                  replay.Head // of the end
+	Spool                 string
 }
 
 // Book is a register that was read and checked.
 type Book struct {
 	Entries  int64
 	Sum      string             // of the last entry
-	Sessions map[string]Session // of the place asked for
+	Sessions map[string]Session // of the store asked for
 	Findings []string           // what is wrong with the register itself
+	place    Place
 	sums     map[int64]string
 }
 
 // Read reads the register of db and checks its chain and signatures. place
 // says whose sessions are wanted.
-func Read(ctx context.Context, db *sql.DB, pub ed25519.PublicKey, place string) (*Book, error) {
-	rows, err := db.QueryContext(ctx, `SELECT n, at, kind, session, place, head, events, sum, key, sig FROM sessions ORDER BY n`)
+func Read(ctx context.Context, db *sql.DB, pub ed25519.PublicKey, place Place) (*Book, error) {
+	rows, err := db.QueryContext(ctx, `SELECT n, at, kind, session, place, spool, head, events, sum, key, sig FROM sessions ORDER BY n`)
 	if err != nil {
 		return nil, fmt.Errorf("reading the register of sessions: %w", err)
 	}
 	defer rows.Close()
-	b := &Book{Sessions: map[string]Session{}, sums: map[int64]string{}}
+	b := &Book{place: place, Sessions: map[string]Session{}, sums: map[int64]string{}}
 	for rows.Next() {
 		var e Entry
 		var at int64
-		if err := rows.Scan(&e.N, &at, &e.Kind, &e.Session, &e.Place, &e.Head.Sum, &e.Head.Number, &e.Sum, &e.Key, &e.Sig); err != nil {
+		if err := rows.Scan(&e.N, &at, &e.Kind, &e.Session, &e.Place.Store, &e.Place.Spool, &e.Head.Sum, &e.Head.Number, &e.Sum, &e.Key, &e.Sig); err != nil {
 			return nil, fmt.Errorf("reading the register of sessions: %w", err)
 		}
 		e.At = time.UnixMicro(at)
-		b.entry(&e, pub, place)
+		b.entry(&e, pub)
 	}
 	return b, rows.Err()
 }
 
-func (b *Book) entry(e *Entry, pub ed25519.PublicKey, place string) {
+func (b *Book) entry(e *Entry, pub ed25519.PublicKey) {
 	find := func(format string, args ...any) {
 		b.Findings = append(b.Findings, fmt.Sprintf("entry %d: %s", e.N, fmt.Sprintf(format, args...)))
 	}
@@ -187,10 +211,13 @@ func (b *Book) entry(e *Entry, pub ed25519.PublicKey, place string) {
 	}
 	b.Entries, b.Sum = e.N, e.Sum
 	b.sums[e.N] = e.Sum
-	if e.Place != place {
+	if e.Place.Store != b.place.Store {
 		return
 	}
 	s := b.Sessions[e.Session]
+	if e.Kind != Removed {
+		s.Spool = e.Place.Spool
+	}
 	switch e.Kind {
 	case Begin:
 		s.Begun = true
@@ -234,6 +261,10 @@ func (b *Book) Missing(session string, report *replay.Report) string {
 		return "the register does not know this session: the transcript was put in, or the register's end was cut off"
 	case !known || s.Removed:
 		return ""
+	case report == nil && s.Spool != b.place.Spool && !s.Ended:
+		return "" // it is in the spool of another proxy
+	case report == nil && s.Spool != b.place.Spool:
+		return fmt.Sprintf("the transcript is missing, or still in %s; it ended with event %d", s.Spool, s.Head.Number)
 	case report == nil && s.Ended:
 		return fmt.Sprintf("the transcript is missing; it ended with event %d", s.Head.Number)
 	case report == nil:

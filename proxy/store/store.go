@@ -104,6 +104,7 @@ var migrations = []string{
 		kind    TEXT NOT NULL,
 		session TEXT NOT NULL,
 		place   TEXT NOT NULL,
+		spool   TEXT NOT NULL,
 		head    TEXT NOT NULL,
 		events  INTEGER NOT NULL,
 		sum     TEXT NOT NULL,

@@ -30,8 +30,8 @@ type Archive struct {
 	place  string
 	bucket *blob.Bucket // nil for a folder alone
 
-	mu      sync.Mutex
-	shipped map[string]bool // parts of open sessions, and catalogs, that are in the bucket
+	shipping sync.Mutex      // one at a time
+	shipped  map[string]bool // parts of open sessions, and catalogs, that are in the bucket
 }
 
 const noChecksum = "response_checksum_validation"
@@ -232,6 +232,8 @@ func (a *Archive) Ship(ctx context.Context) (ended int, err error) {
 	if a.bucket == nil {
 		return 0, nil
 	}
+	a.shipping.Lock()
+	defer a.shipping.Unlock()
 	files, err := replay.Files(a.root)
 	if err != nil {
 		return 0, err
@@ -282,31 +284,19 @@ func (a *Archive) ship(ctx context.Context, transcript string) (all bool, err er
 		if err := os.Remove(p); err != nil {
 			return false, err
 		}
-		a.mark(p, false)
+		delete(a.shipped, p)
 	}
 	return true, nil
 }
 
-func (a *Archive) mark(path string, is bool) (was bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	was = a.shipped[path]
-	if is {
-		a.shipped[path] = true
-	} else {
-		delete(a.shipped, path)
-	}
-	return was
-}
-
 // upload copies a file into the bucket, unless it is known to be there.
 func (a *Archive) upload(ctx context.Context, file string) error {
-	if a.mark(file, true) {
+	if a.shipped[file] {
 		return nil
 	}
 	err := a.copyUp(ctx, file)
-	if err != nil {
-		a.mark(file, false)
+	if err == nil {
+		a.shipped[file] = true
 	}
 	return err
 }
@@ -339,25 +329,42 @@ func (a *Archive) copyUp(ctx context.Context, file string) error {
 	return nil
 }
 
-// Remove deletes a session's transcript, wherever it is. One that is not
-// there is no error.
-func (a *Archive) Remove(ctx context.Context, session string) error {
+// ErrKept is the error of removing what is not to be removed yet: a session
+// that is open, or has not been shipped.
+var ErrKept = errors.New("the transcript is open, or not in the bucket yet")
+
+// Remove deletes the transcript of a session that has ended, and says whether
+// there was one.
+func (a *Archive) Remove(ctx context.Context, session string) (was bool, err error) {
+	a.shipping.Lock()
+	defer a.shipping.Unlock()
+	if _, err := os.Stat(replay.Journal(a.path(session))); err == nil {
+		return false, ErrKept
+	}
 	parts, err := replay.Parts(a.path(session))
 	if err != nil {
-		return err
-	}
-	for _, p := range parts {
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+		return false, err
 	}
 	if a.bucket == nil {
-		return nil
+		for _, p := range parts {
+			if err := os.Remove(p); err != nil {
+				return true, err
+			}
+		}
+		return len(parts) > 0, nil
+	}
+	if len(parts) > 0 {
+		return false, ErrKept
 	}
 	var keys []string
-	err = a.each(ctx, a.key(session), func(key string) error { keys = append(keys, key); return nil })
+	err = a.each(ctx, a.key(session), func(key string) error {
+		if base, _, ok := replay.PartOf(key); ok && path.Base(base) == session {
+			keys = append(keys, key)
+		}
+		return nil
+	})
 	for _, key := range keys {
 		err = errors.Join(err, a.bucket.Delete(ctx, key))
 	}
-	return err
+	return len(keys) > 0, err
 }
