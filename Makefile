@@ -42,6 +42,10 @@ lint: ## gofmt, go vet, staticcheck
 	@$(step) "go vet" go vet ./...
 	@$(step) "staticcheck" $(tools) staticcheck ./...
 
+.PHONY: check-policies
+check-policies: build ## what docs/ci.md says of policies, on the demo's recorded sessions
+	@$(step) "policies" .ci/check-policies
+
 .PHONY: setup
 setup: ## install what the demo needs
 	@.ci/setup demo

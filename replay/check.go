@@ -43,9 +43,20 @@ type Checked struct {
 	Unchanged  int            `json:"unchanged"`
 	Counts     map[Change]int `json:"counts"`
 	Groups     []Group        `json:"groups"`
+	// Known counts the statements of groups that were left out: in the
+	// baseline, expected, or of changes that were not asked for.
+	Known int `json:"known,omitempty"`
+	// Unmet are expectations that did not come true.
+	Unmet []string `json:"unmet,omitempty"`
 	// NeverMatched are the policy's rules that no statement met.
 	NeverMatched []string `json:"rules_never_matched"`
+
+	file  string         // the policy's
+	lines map[string]int // of its rules
 }
+
+// OK says that nothing changes but what is known, expected or not asked for.
+func (c *Checked) OK() bool { return len(c.Groups)+len(c.Unmet) == 0 }
 
 // Group is a change of statements of one shape for one reason.
 type Group struct {
@@ -76,6 +87,7 @@ type Example struct {
 // CheckOptions say how transcripts are checked.
 type CheckOptions struct {
 	Policy *sqlpolicy.Policy
+	File   string // the policy's, for reports
 	// DecidedBy, if set, is the hash of a policy: only statements that it
 	// decided are decided again.
 	DecidedBy string
@@ -123,12 +135,14 @@ func Check(ctx context.Context, paths []string, opt CheckOptions) (*Checked, err
 		}
 	}
 	simulate(opt.Policy, results)
-	return merge(opt.Policy, results), nil
+	return merge(opt.Policy, opt.File, results), nil
 }
 
-func merge(p *sqlpolicy.Policy, results []*checker) *Checked {
+func merge(p *sqlpolicy.Policy, file string, results []*checker) *Checked {
 	out := &Checked{Policy: p.Hash, Sessions: len(results), Counts: map[Change]int{}, Groups: []Group{}, NeverMatched: []string{}}
+	out.file, out.lines = file, map[string]int{}
 	for i := range p.Rules {
+		out.lines[p.Rules[i].Name] = p.Rules[i].Line
 		if name := p.Rules[i].Name; !slices.ContainsFunc(results, func(c *checker) bool { return c.matched[name] }) {
 			out.NeverMatched = append(out.NeverMatched, name)
 		}
@@ -304,16 +318,12 @@ func (c *checker) facts(raw json.RawMessage) (*facts.Facts, error) {
 
 func (c *checker) compare(e *Event, f *facts.Facts, before, after *facts.Decision) {
 	if before.Verdict != after.Verdict {
-		change := NewlyAllowed
-		switch {
-		case after.Verdict == facts.Deny:
-			change = NewlyRefused
-		case after.Verdict == facts.Hold && before.Verdict == facts.Allow:
-			change = NewlyHeld
-		}
-		why := after
-		if change == NewlyAllowed {
-			why = before // what no longer says no
+		change, why := NewlyAllowed, before // what no longer says no
+		switch after.Verdict {
+		case facts.Deny:
+			change, why = NewlyRefused, after
+		case facts.Hold:
+			change, why = NewlyHeld, after
 		}
 		rule, words := because(why)
 		c.note(e, change, rule, before.Verdict.String(), after.Verdict.String(), words)

@@ -29,8 +29,9 @@ func (x *Expected) String() string {
 	return s
 }
 
-// Against leaves out what is expected, and says which expectations were not met.
-func (c *Checked) Against(expected []Expected) (rest *Checked, unmet []string) {
+// Against leaves out what is expected, and notes which expectations were not
+// met.
+func (c *Checked) Against(expected []Expected) *Checked {
 	out := *c
 	out.Groups, out.Counts = []Group{}, map[Change]int{}
 	counts := make([]int, len(expected))
@@ -45,16 +46,18 @@ func (c *Checked) Against(expected []Expected) (rest *Checked, unmet []string) {
 		if !fits {
 			out.Groups = append(out.Groups, g)
 			out.Counts[g.Change] += g.Count
+		} else {
+			out.Known += g.Count
 		}
 	}
 	for i := range expected {
 		x := &expected[i]
 		switch {
 		case counts[i] == 0:
-			unmet = append(unmet, fmt.Sprintf("expected, and did not happen: %s", x))
+			out.Unmet = append(out.Unmet, fmt.Sprintf("expected, and did not happen: %s", x))
 		case x.Count > 0 && counts[i] != x.Count:
-			unmet = append(unmet, fmt.Sprintf("expected %d times, and happened %d times: %s", x.Count, counts[i], x))
+			out.Unmet = append(out.Unmet, fmt.Sprintf("expected %d times, and happened %d times: %s", x.Count, counts[i], x))
 		}
 	}
-	return &out, unmet
+	return &out
 }

@@ -1,10 +1,13 @@
 package replay
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"io"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -32,6 +35,7 @@ func (c *Checked) Without(b Baseline, only []Change) *Checked {
 	out.Groups, out.Counts = []Group{}, map[Change]int{}
 	for _, g := range c.Groups {
 		if b[g.Key()] || !slices.Contains(only, g.Change) {
+			out.Known += g.Count
 			continue
 		}
 		out.Groups = append(out.Groups, g)
@@ -70,7 +74,10 @@ func (c *Checked) summary() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, change))
 		}
 	}
-	if len(parts) == 1 {
+	switch {
+	case c.Known > 0:
+		parts = append(parts, fmt.Sprintf("%d known, expected or not asked for", c.Known))
+	case len(parts) == 1:
 		parts = append(parts, "nothing changes")
 	}
 	return strings.Join(parts, ", ")
@@ -89,6 +96,9 @@ func (c *Checked) text(w io.Writer) error {
 		fmt.Fprintf(&b, "  %d × %s\n", g.Count, Safe(oneLine(g.Shape)))
 		fmt.Fprintf(&b, "      %s\n", Safe(g.because()))
 		fmt.Fprintf(&b, "      e.g. %s on %s, statement %d of %s: %s\n", Safe(x.Identity), Safe(x.Target), x.ID, Safe(x.Session), Safe(oneLine(x.Text)))
+	}
+	for _, u := range c.Unmet {
+		fmt.Fprintf(&b, "\n%s\n", Safe(u))
 	}
 	if len(c.NeverMatched) > 0 {
 		fmt.Fprintf(&b, "\nRules that no statement met: %s.\n", Safe(strings.Join(c.NeverMatched, ", ")))
@@ -116,6 +126,9 @@ func orNone(s string) string {
 	return s
 }
 
+// maxRows keeps a comment below what code hosts take.
+const maxRows = 100
+
 func (c *Checked) markdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### Policy check\n\n%s.\n", c.summary())
@@ -123,87 +136,69 @@ func (c *Checked) markdown(w io.Writer) error {
 		b.WriteString("\n| change | count | statement | why |\n|---|---:|---|---|\n")
 	}
 	cell := strings.NewReplacer("|", "\\|", "\n", " ", "`", "'", "<", "&lt;")
-	for _, g := range c.Groups {
+	for i, g := range c.Groups {
+		if i == maxRows {
+			fmt.Fprintf(&b, "| | | | and %d groups more |\n", len(c.Groups)-i)
+			break
+		}
 		fmt.Fprintf(&b, "| %s | %d | `%s` | %s |\n", g.Change, g.Count, cell.Replace(Safe(oneLine(g.Shape))), cell.Replace(Safe(g.because())))
+	}
+	for _, u := range c.Unmet {
+		fmt.Fprintf(&b, "\n%s\n", cell.Replace(Safe(u)))
+	}
+	if len(c.NeverMatched) > 0 {
+		fmt.Fprintf(&b, "\nRules that no statement met: %s.\n", cell.Replace(Safe(strings.Join(c.NeverMatched, ", "))))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// The shape of JUnit's XML that CI systems read.
-type junitSuite struct {
-	XMLName  xml.Name    `xml:"testsuite"`
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Class   string        `xml:"classname,attr"`
-	Name    string        `xml:"name,attr"`
-	Failure *junitFailure `xml:"failure,omitempty"`
-}
-
-type junitFailure struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
 func (c *Checked) junit(w io.Writer) error {
-	s := junitSuite{Name: "sallyport replay check", Tests: len(c.Groups), Failures: len(c.Groups)}
+	s := JUnit{Name: "sallyport replay check"}
 	for _, g := range c.Groups {
-		s.Cases = append(s.Cases, junitCase{Class: string(g.Change), Name: Safe(oneLine(g.Shape)), Failure: &junitFailure{
-			Message: Safe(g.because()), Text: fmt.Sprintf("%d statements, first statement %d of session %s by %s:\n%s", g.Count, g.Example.ID, g.Example.Session, g.Example.Identity, Safe(g.Example.Text)),
+		s.Cases = append(s.Cases, JUnitCase{Class: string(g.Change), Name: Safe(oneLine(g.Shape)), Failure: &JUnitFailure{
+			Message: Safe(g.because()), Text: fmt.Sprintf("%d statements, first statement %d of session %s by %s:\n%s", g.Count, g.Example.ID, g.Example.Session, Safe(g.Example.Identity), Safe(g.Example.Text)),
 		}})
 	}
+	for _, u := range c.Unmet {
+		s.Cases = append(s.Cases, JUnitCase{Class: "expectation", Name: Safe(u), Failure: &JUnitFailure{Message: Safe(u)}})
+	}
 	if len(s.Cases) == 0 {
-		s.Tests, s.Cases = 1, []junitCase{{Class: "replay check", Name: "nothing changes"}}
+		s.Cases = []JUnitCase{{Class: "replay check", Name: c.summary()}}
 	}
-	b, err := xml.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, b)
-	return err
+	return s.Write(w)
 }
 
-// sarif writes SARIF 2.1.0, which code hosts show beside a change.
+// sarif writes SARIF 2.1.0, which code hosts show beside a change: each group
+// at its rule in the policy.
 //
 // Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 func (c *Checked) sarif(w io.Writer) error {
-	type text struct {
-		Text string `json:"text"`
-	}
-	type rule struct {
-		ID    string `json:"id"`
-		Short text   `json:"shortDescription"`
-	}
-	type location struct {
-		Logical []map[string]string `json:"logicalLocations"`
-	}
-	type result struct {
-		RuleID     string         `json:"ruleId"`
-		Level      string         `json:"level"`
-		Message    text           `json:"message"`
-		Locations  []location     `json:"locations"`
-		Properties map[string]any `json:"properties"`
-	}
-	rules, results := []rule{}, []result{}
+	rules, results := []any{}, []any{}
 	for _, change := range Changes {
-		rules = append(rules, rule{ID: sarifID(change), Short: text{"A recorded statement would be " + string(change) + "."}})
+		rules = append(rules, map[string]any{"id": sarifID(change), "shortDescription": text{"A recorded statement would be " + string(change) + "."}})
 	}
 	for _, g := range c.Groups {
 		level := "warning"
 		if g.Change == NewlyAllowed || g.Change == MasksLost || g.Change == NewlyRefused {
 			level = "error"
 		}
-		results = append(results, result{
-			RuleID: sarifID(g.Change), Level: level,
-			Message:    text{fmt.Sprintf("%d statements %s (%s): %s", g.Count, g.Change, Safe(g.because()), Safe(oneLine(g.Shape)))},
-			Locations:  []location{{[]map[string]string{{"fullyQualifiedName": fmt.Sprintf("%s/%d", g.Example.Session, g.Example.ID), "kind": "statement"}}}},
-			Properties: map[string]any{"count": g.Count, "rule": g.Rule, "identity": g.Example.Identity},
+		location := c.place(g.Rule)
+		location["logicalLocations"] = []any{map[string]any{"fullyQualifiedName": fmt.Sprintf("%s/%d", g.Example.Session, g.Example.ID), "kind": "statement"}}
+		sum := sha256.Sum256([]byte(g.Key()))
+		results = append(results, map[string]any{
+			"ruleId": sarifID(g.Change), "level": level,
+			"message":             text{fmt.Sprintf("%d statements %s (%s): %s", g.Count, g.Change, Safe(g.because()), Safe(oneLine(g.Shape)))},
+			"locations":           []any{location},
+			"partialFingerprints": map[string]any{"group/v1": hex.EncodeToString(sum[:16])},
+			"properties":          map[string]any{"count": g.Count, "rule": g.Rule, "identity": Safe(g.Example.Identity)},
 		})
+	}
+	if len(c.Unmet) > 0 {
+		rules = append(rules, map[string]any{"id": "expectation", "shortDescription": text{"A change that was expected does not happen."}})
+	}
+	for _, u := range c.Unmet {
+		results = append(results, map[string]any{"ruleId": "expectation", "level": "error", "message": text{Safe(u)}, "locations": []any{c.place("")}})
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
@@ -215,6 +210,19 @@ func (c *Checked) sarif(w io.Writer) error {
 			"results": results,
 		}},
 	})
+}
+
+type text struct {
+	Text string `json:"text"`
+}
+
+// place is where a rule stands in the policy's file; its first line for what
+// is no rule.
+func (c *Checked) place(rule string) map[string]any {
+	return map[string]any{"physicalLocation": map[string]any{
+		"artifactLocation": map[string]any{"uri": (&url.URL{Path: filepath.ToSlash(c.file)}).String()},
+		"region":           map[string]any{"startLine": max(1, c.lines[rule])},
+	}}
 }
 
 func sarifID(c Change) string { return strings.ReplaceAll(string(c), " ", "-") }

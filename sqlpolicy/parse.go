@@ -193,6 +193,7 @@ func (l *loader) rule(n *strictyaml.Node) {
 	n.Map(map[string]func(*strictyaml.Node){
 		"name": func(n *strictyaml.Node) {
 			r.Name = n.String()
+			r.Line, _ = n.Place()
 			if l.names[r.Name] {
 				n.Problem("another rule is named %q", r.Name)
 			}

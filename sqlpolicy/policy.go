@@ -75,6 +75,7 @@ type Rule struct {
 	Then      facts.Verdict
 	Reason    string
 	Approvers Approvers
+	Line      int // of its name, in the file
 	program   condition
 }
 

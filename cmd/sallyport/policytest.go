@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -308,34 +307,15 @@ func (t *policyTest) write(m *Main, format string) error {
 }
 
 func (t *policyTest) junit(w io.Writer) error {
-	type failure struct {
-		Message string `xml:"message,attr"`
-	}
-	type testcase struct {
-		Class   string   `xml:"classname,attr"`
-		Name    string   `xml:"name,attr"`
-		Failure *failure `xml:"failure,omitempty"`
-	}
-	suite := struct {
-		XMLName  xml.Name   `xml:"testsuite"`
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Cases    []testcase `xml:"testcase"`
-	}{Name: "sallyport policy test", Tests: len(t.results), Failures: t.failed()}
+	suite := replay.JUnit{Name: "sallyport policy test"}
 	for _, r := range t.results {
-		c := testcase{Class: r.File, Name: replay.Safe(r.Name)}
+		c := replay.JUnitCase{Class: r.File, Name: replay.Safe(r.Name)}
 		if !r.Passed {
-			c.Failure = &failure{replay.Safe(r.Problem)}
+			c.Failure = &replay.JUnitFailure{Message: replay.Safe(r.Problem)}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
-	b, err := xml.MarshalIndent(suite, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, b)
-	return err
+	return suite.Write(w)
 }
 
 // caseTime is when cases happen that say nothing of time: the same for each

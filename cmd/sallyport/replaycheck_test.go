@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"encoding/xml"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,18 +133,19 @@ func TestReplayAgrees(t *testing.T) {
 		if code != 3 || !strings.Contains(out, "DELETE FROM orders") || strings.Contains(out, "somebody@example.com") {
 			t.Errorf("%s: exit %d\n%s", format, code, out)
 		}
-		switch format {
-		case "sarif":
-			var v struct {
-				Version string
-				Runs    []struct{ Results []struct{ RuleID string } }
-			}
-			if err := json.Unmarshal([]byte(out), &v); err != nil || v.Version != "2.1.0" || len(v.Runs[0].Results) == 0 {
-				t.Errorf("%v %s", err, out)
-			}
-		case "junit":
-			if err := xml.Unmarshal([]byte(out), new(any)); err != nil && !bytes.Contains([]byte(out), []byte("<testsuite")) {
-				t.Errorf("%v %s", err, out)
+		none := h.write(t, "none.yaml", checkPolicy)
+		_, nothing := runMain(t, "replay", "check", "--config", h.config, "--policy", none, "--only", "newly-allowed", "--format", format)
+		unmet := h.write(t, "expect.yaml", "version: 1\nexpect: [{change: newly-held, rule: nobody, count: 2}]\n")
+		code, missed := runMain(t, "replay", "check", "--config", h.config, "--policy", none, "--only", "newly-allowed", "--format", format, "--expect", unmet)
+		if code != 3 || !strings.Contains(missed, "expected, and did not happen: newly held by nobody") {
+			t.Errorf("%s: exit %d, an expectation that is not met: %s", format, code, missed)
+		}
+		for _, report := range []string{out, nothing, missed} {
+			switch format {
+			case "sarif":
+				validSARIF(t, report)
+			case "junit":
+				validJUnit(t, report)
 			}
 		}
 	}
