@@ -43,9 +43,10 @@ type ticket struct {
 	rows    int64
 	bytes   int64
 	kept    int
-	meters  []meter      // of the budgets that the rows are charged to
-	usage   *facts.Usage // of a model's answer
-	granted []facts.Need // what people have let pass, where it was held
+	hash    *replay.ResultHash // where the policy asks for it
+	meters  []meter            // of the budgets that the rows are charged to
+	usage   *facts.Usage       // of a model's answer
+	granted []facts.Need       // what people have let pass, where it was held
 }
 
 // schemaSeen is what a unit's tickets know of the schema; they share it, since
@@ -199,12 +200,26 @@ func (t *ticket) Row(bytes int) (keep bool, err error) {
 			return false, err
 		}
 	}
+	return t.records() || t.policy.Record.Hash, nil
+}
+
+// records says that the next row goes into the record.
+func (t *ticket) records() bool {
 	limit := t.decision.Record
-	return limit < 0 || t.kept < limit, nil
+	return limit < 0 || t.kept < limit
 }
 
 // Keep records the row just counted.
 func (t *ticket) Keep(cells [][]byte) error {
+	if t.policy.Record.Hash {
+		if t.hash == nil {
+			t.hash = &replay.ResultHash{}
+		}
+		t.hash.Add(cells)
+		if !t.records() {
+			return nil
+		}
+	}
 	t.kept++
 	err := t.session.record.AppendRow(t.id, t.session.engine.now(), t.columns, cells)
 	t.columns = nil
@@ -231,6 +246,9 @@ func (t *ticket) Done(o protocols.Outcome) error {
 	e := events.Get().(*replay.Event)
 	defer events.Put(e)
 	*e = replay.Event{Type: replay.TypeComplete, At: now, ID: t.id, Tag: o.Tag, Rows: t.rows, Bytes: t.bytes, Milliseconds: ms, Usage: t.usage}
+	if t.hash != nil && t.hash.Rows() == t.rows { // a row over the limits is not seen whole
+		e.Hash = t.hash.String()
+	}
 	switch {
 	case o.Lost:
 		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", "lost", "the session ended before the statement did"

@@ -84,6 +84,8 @@ type Event struct {
 	Milliseconds float64 `json:"ms,omitempty"`
 	// Usage is what a model's answer took, of complete and error.
 	Usage *facts.Usage `json:"usage,omitempty"`
+	// Hash is a ResultHash of all rows, where the policy asks for it.
+	Hash string `json:"hash,omitempty"`
 
 	// close
 	Statements int64 `json:"statements,omitempty"`

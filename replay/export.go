@@ -50,6 +50,7 @@ type Statement struct {
 	Message  string
 	Why      string
 	Took     time.Duration
+	Hash     string // of all rows that were sent, "" where it is not known
 	Finished bool
 	CopiesIn bool // COPY FROM STDIN, whose rows are not in the record
 	// Writes says that it does more than read and set its session, and
@@ -137,7 +138,7 @@ func (s *Statement) add(e *Event) {
 		}
 		s.Rows = append(s.Rows, e.Cells...)
 	case TypeComplete, TypeError:
-		s.Finished, s.Sent, s.Tag, s.Code, s.Message = true, e.Rows, e.Tag, e.Code, e.Message
+		s.Finished, s.Sent, s.Tag, s.Code, s.Message, s.Hash = true, e.Rows, e.Tag, e.Code, e.Message, e.Hash
 		if e.Reason != "" {
 			s.Why = e.Reason
 		}
@@ -216,7 +217,7 @@ func exportCSV(w io.Writer, paths []string, identities []age.Identity) error {
 
 // cellText keeps a spreadsheet from taking a client's words for a formula.
 func cellText(s string) string {
-	if strings.HasPrefix(s, "=") || strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") || strings.HasPrefix(s, "@") {
+	if strings.HasPrefix(s, "=") || strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") || strings.HasPrefix(s, "@") || strings.HasPrefix(s, "\t") || strings.HasPrefix(s, "\r") {
 		return "'" + s
 	}
 	return s

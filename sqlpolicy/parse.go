@@ -281,6 +281,7 @@ func (l *loader) record(n *strictyaml.Node) {
 	place := n
 	n.Map(map[string]func(*strictyaml.Node){
 		"rows": func(n *strictyaml.Node) { l.p.Record.Rows = keptRows(n) },
+		"hash": func(n *strictyaml.Node) { l.p.Record.Hash = n.Bool() },
 		"by": func(n *strictyaml.Node) {
 			for _, e := range n.List() {
 				l.recordBy(e)

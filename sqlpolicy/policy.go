@@ -102,6 +102,7 @@ type Scope struct {
 // Record says what transcripts keep. Rows is -1 for all.
 type Record struct {
 	Rows       int
+	Hash       bool       // whole results have one
 	By         []RecordBy // the first that fits comes before Rows
 	Constants  string     // hash or sealed
 	recipients []age.Recipient

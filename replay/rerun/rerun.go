@@ -1,19 +1,16 @@
-// Package rerun runs recorded sessions again on a PostgreSQL database, through
-// the proxy or past it, and compares what comes back with what was recorded.
-// It runs reads only unless it is told otherwise, in transactions that the
-// server itself keeps read-only. It is the only part of replay with a driver.
+// Package rerun runs recorded sessions again on a database, through the proxy
+// or past it, and compares what comes back with what was recorded. It runs
+// reads only unless it is told otherwise, in transactions that the server itself
+// keeps read-only. It is the only part of replay with drivers: one file a wire.
 package rerun
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sallyport-proxy/sallyport/replay"
 )
@@ -23,13 +20,20 @@ type Options struct {
 	Target string // a connection string of libpq's
 	// Writes runs statements that change something, too.
 	Writes bool
-	// Rollback runs each session in one transaction that is rolled back; its
-	// own transactions become savepoints of none.
+	// Rollback runs each session in one transaction that is rolled back; the
+	// sessions' own transactions are left out.
 	Rollback bool
 	// Speed runs in the recorded rhythm times Speed; 0 is as fast as possible.
 	Speed float64
-	// At most so many sessions at once; 0 is 16.
+	// Sessions is how many may run at once, 0 for 100. More that overlapped
+	// when they were recorded are an error, but with Rollback, where they wait.
 	Sessions int
+	// Masked compares masked columns, too: Target is a proxy with the same
+	// policy and keys.
+	Masked bool
+	// Slower, if it is not 0, makes a difference of statements of a shape whose
+	// median time is that many times the recorded one, and a millisecond more.
+	Slower float64
 	// Progress, if set, is told how many sessions are done. Calls do not overlap.
 	Progress func(done, of int)
 }
@@ -39,57 +43,101 @@ type Difference struct {
 	Session  string `json:"session"`
 	ID       int64  `json:"id"`
 	Text     string `json:"text"`
-	What     string `json:"what"` // tag, rows, values, error
+	What     string `json:"what"` // error, tag, rows, values, hash, duration
 	Recorded string `json:"recorded"`
 	Now      string `json:"now"`
 }
 
 // Result sums up a run.
 type Result struct {
-	Sessions    int            `json:"sessions"`
-	Statements  int            `json:"statements"` // run again
-	Skipped     map[string]int `json:"skipped"`    // by reason
-	Recorded    time.Duration  `json:"recorded"`   // time that the statements took then
-	Now         time.Duration  `json:"now"`
-	Differences []Difference   `json:"differences"`
+	Sessions    int
+	Statements  int            // run again
+	Skipped     map[string]int // by reason
+	Recorded    time.Duration  // time that the statements took then
+	Now         time.Duration
+	Hashed      int // results compared as a whole, by their hash
+	Shapes      []Shape
+	Differences []Difference
 }
 
-// Run runs the sessions, each over a connection of its own: in order within a
-// session, and beside each other as far as Sessions allows.
+// Shape is the statements that differ in their constants only. Its times are
+// medians of those that did not wait for people.
+type Shape struct {
+	Text                 string
+	Count, Differ        int
+	Recorded, Now, total time.Duration
+}
+
+// connection is what sessions are run over; one file a wire makes it.
+type connection interface {
+	// run runs one statement. The error is the connection's; the server's is
+	// in the outcome.
+	run(ctx context.Context, text string) (*outcome, error)
+	close(ctx context.Context)
+}
+
+// outcome is how a statement ended.
+type outcome struct {
+	tag, code string
+	columns   bool // it has a result
+	rows      [][][]byte
+}
+
+// wires are the protocols whose sessions can be run again.
+var wires = map[string]func(context.Context, *Options) (connection, error){"postgres": connectPostgres}
+
+// Run runs the sessions, each over a connection of its own and in its order. A
+// statement that came after another one of any session had ended does so again,
+// so that sessions overlap as they did, and see of each other what they saw.
 func Run(ctx context.Context, sessions []*replay.Recorded, opt Options) (*Result, error) {
 	out := &Result{Skipped: map[string]int{}, Differences: []Difference{}}
 	if len(sessions) == 0 {
 		return out, nil
 	}
-	first := slices.MinFunc(sessions, func(a, b *replay.Recorded) int { return a.Started.Compare(b.Started) }).Started
-	began := time.Now()
-	atOnce := opt.Sessions
-	if atOnce <= 0 {
-		atOnce = 16
+	if opt.Sessions <= 0 {
+		opt.Sessions = 100
 	}
-	slots := make(chan struct{}, atOnce)
+	for _, s := range sessions {
+		if wires[s.Protocol] == nil {
+			return nil, fmt.Errorf("session %s is one of %s, which cannot be run again", s.ID, s.Protocol)
+		}
+	}
+	c := &common{opt: &opt, began: time.Now(), first: slices.MinFunc(sessions, func(a, b *replay.Recorded) int { return a.Started.Compare(b.Started) }).Started}
+	if opt.Rollback {
+		// Locks are held to the end of each session: who waits for one cannot be
+		// waited for.
+		c.slots = make(chan struct{}, opt.Sessions)
+	} else {
+		if n := overlap(sessions); n > opt.Sessions {
+			return nil, fmt.Errorf("%d sessions overlapped, %d may run at once", n, opt.Sessions)
+		}
+		c.order = newOrder(sessions)
+	}
+	runs := make([]*run, len(sessions))
+	done := 0
+	var failed error
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	var failed error
-	for _, s := range sessions {
+	for i, s := range sessions {
+		runs[i] = &run{common: c, session: s, skipped: map[string]int{}}
 		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			r := &run{opt: &opt, session: s, first: first, began: began, result: Result{Skipped: map[string]int{}}}
-			err := r.all(ctx)
+			err := runs[i].all(ctx)
 			mu.Lock()
 			defer mu.Unlock()
-			out.add(&r.result)
 			if err != nil && failed == nil {
 				failed = fmt.Errorf("session %s: %w", s.ID, err)
 			}
-			if opt.Progress != nil {
-				opt.Progress(out.Sessions, len(sessions))
+			if done++; opt.Progress != nil {
+				opt.Progress(done, len(sessions))
 			}
 		})
 	}
 	wg.Wait()
-	slices.SortFunc(out.Differences, func(a, b Difference) int {
+	for _, r := range runs {
+		out.add(r)
+	}
+	out.shapes(runs, &opt)
+	slices.SortStableFunc(out.Differences, func(a, b Difference) int {
 		if d := strings.Compare(a.Session, b.Session); d != 0 {
 			return d
 		}
@@ -98,196 +146,81 @@ func Run(ctx context.Context, sessions []*replay.Recorded, opt Options) (*Result
 	return out, failed
 }
 
-func (r *Result) add(o *Result) {
+// common is what the runs of all sessions share.
+type common struct {
+	opt   *Options
+	first time.Time // when the first of all sessions began
+	began time.Time // when the run did
+	order *order    // nil where sessions do not wait for each other
+	slots chan struct{}
+}
+
+func (r *Result) add(o *run) {
 	r.Sessions++
-	r.Statements += o.Statements
-	r.Recorded += o.Recorded
-	r.Now += o.Now
-	r.Differences = append(r.Differences, o.Differences...)
-	for why, n := range o.Skipped {
+	r.Statements += len(o.times)
+	r.Hashed += o.hashed
+	for _, t := range o.times {
+		r.Recorded += t.statement.Took
+		r.Now += t.now
+	}
+	r.Differences = append(r.Differences, o.differences...)
+	for why, n := range o.skipped {
 		r.Skipped[why] += n
 	}
 }
 
-// run is one session's.
-type run struct {
-	opt     *Options
-	session *replay.Recorded
-	first   time.Time // when the first of all sessions began
-	began   time.Time // when the run did
-	conn    *pgconn.PgConn
-	result  Result
-}
-
-// budgetCode is configuration_limit_exceeded, which the proxy stops results
-// with.
-const budgetCode = "53400"
-
-func (r *run) all(ctx context.Context) error {
-	conn, err := pgconn.Connect(ctx, r.opt.Target)
-	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
+// shapes sums up by shape, from what took longest in all.
+func (r *Result) shapes(runs []*run, opt *Options) {
+	type times struct {
+		Shape
+		then, now []time.Duration
+		slowest   timed
+		session   string
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	r.conn = conn
-	setup := []string{}
-	if !r.opt.Writes {
-		setup = append(setup, "SET default_transaction_read_only = on")
-	}
-	if r.opt.Rollback {
-		setup = append(setup, "BEGIN")
-	}
-	for _, sql := range setup {
-		if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
-			return fmt.Errorf("%s: %w", sql, err)
-		}
-	}
-	for _, s := range r.session.Statements {
-		if err := r.statement(ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// statement runs one statement and compares. Its error is the connection's.
-func (r *run) statement(ctx context.Context, s *replay.Statement) error {
-	text, why := replay.Runnable(s)
-	switch {
-	case why != "":
-	case !s.Finished:
-		why = "its end is not recorded"
-	case s.Code == "skipped" || s.Code == "lost":
-		why = "it was not run to its end"
-	case s.Code == budgetCode:
-		why = "a budget stopped it"
-	case !r.opt.Writes && s.Writes:
-		why = "it writes"
-	case r.opt.Rollback && s.Transaction:
-		why = "it begins or ends a transaction"
-	}
-	if why != "" {
-		r.result.Skipped[why]++
-		return nil
-	}
-	if err := r.pace(ctx, s.At); err != nil {
-		return err
-	}
-	if r.opt.Rollback {
-		text = "SAVEPOINT sallyport_rerun; " + text
-	}
-	start := time.Now()
-	results, err := r.conn.Exec(ctx, text).ReadAll()
-	r.result.Now += time.Since(start)
-	r.result.Recorded += s.Took
-	r.result.Statements++
-	if r.conn.IsClosed() {
-		return fmt.Errorf("statement %d ended the connection: %w", s.ID, err)
-	}
-	if r.opt.Rollback {
-		end := "RELEASE SAVEPOINT sallyport_rerun"
-		if err != nil {
-			end = "ROLLBACK TO SAVEPOINT sallyport_rerun"
-		} else if len(results) > 0 {
-			results = results[1:]
-		}
-		if _, err := r.conn.Exec(ctx, end).ReadAll(); err != nil {
-			return err
-		}
-	}
-	r.compare(s, results, err)
-	return nil
-}
-
-// pace waits until a statement's time has come.
-func (r *run) pace(ctx context.Context, at time.Time) error {
-	if r.opt.Speed <= 0 {
-		return ctx.Err()
-	}
-	due := r.began.Add(time.Duration(float64(at.Sub(r.first)) / r.opt.Speed))
-	t := time.NewTimer(time.Until(due))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (r *run) differ(s *replay.Statement, what, recorded, now string) {
-	r.result.Differences = append(r.result.Differences, Difference{Session: r.session.ID, ID: s.ID, Text: s.Text, What: what, Recorded: recorded, Now: now})
-}
-
-func (r *run) compare(s *replay.Statement, results []*pgconn.Result, err error) {
-	code := ""
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		code = pe.Code
-	} else if err != nil {
-		code = err.Error()
-	}
-	if code != s.Code {
-		r.differ(s, "error", orNone(s.Code), orNone(code))
-		return
-	}
-	if code != "" || len(results) == 0 {
-		return
-	}
-	last := results[len(results)-1]
-	if tag := last.CommandTag.String(); tag != s.Tag {
-		r.differ(s, "tag", s.Tag, tag)
-		return
-	}
-	if n := int64(len(last.Rows)); n != s.Sent && len(last.FieldDescriptions) > 0 {
-		r.differ(s, "rows", fmt.Sprint(s.Sent), fmt.Sprint(n))
-		return
-	}
-	r.values(s, last)
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
-}
-
-// values compares the rows that were recorded, but for masked columns: past
-// the proxy they are not masked.
-func (r *run) values(s *replay.Statement, got *pgconn.Result) {
-	for i, want := range s.Rows {
-		if i >= len(got.Rows) {
-			return
-		}
-		for j, cell := range want {
-			if j >= len(got.Rows[i]) || slices.Contains(s.Masked, j) {
+	by := map[string]*times{}
+	for _, o := range runs {
+		for _, t := range o.times {
+			text := replay.Shape(t.statement.Text)
+			s := by[text]
+			if s == nil {
+				s = &times{Shape: Shape{Text: text}}
+				by[text] = s
+			}
+			s.Count++
+			s.total += t.now
+			if t.differs {
+				s.Differ++
+			}
+			if len(t.statement.Holds) > 0 {
 				continue
 			}
-			now := got.Rows[i][j]
-			if (cell == nil) != (now == nil) || cell != nil && *cell != string(now) {
-				name := fmt.Sprint("column ", j+1)
-				if j < len(s.Columns) {
-					name = s.Columns[j]
-				}
-				r.differ(s, fmt.Sprintf("values: row %d, %s", i+1, name), text(cell), text(ptr(now)))
-				return
+			s.then, s.now = append(s.then, t.statement.Took), append(s.now, t.now)
+			if s.slowest.statement == nil || t.now > s.slowest.now {
+				s.slowest, s.session = t, o.session.ID
 			}
 		}
 	}
+	for _, s := range by {
+		s.Recorded, s.Now = median(s.then), median(s.now)
+		if opt.Slower > 0 && s.slowest.statement != nil && float64(s.Now) > opt.Slower*float64(s.Recorded) && s.Now > s.Recorded+time.Millisecond {
+			s.Differ += 1
+			r.Differences = append(r.Differences, Difference{Session: s.session, ID: s.slowest.statement.ID, Text: s.slowest.statement.Text, What: "duration",
+				Recorded: s.Recorded.String(), Now: s.Now.String()})
+		}
+		r.Shapes = append(r.Shapes, s.Shape)
+	}
+	slices.SortFunc(r.Shapes, func(a, b Shape) int {
+		if a.total != b.total {
+			return int(b.total - a.total)
+		}
+		return strings.Compare(a.Text, b.Text)
+	})
 }
 
-func ptr(b []byte) *string {
-	if b == nil {
-		return nil
+func median(list []time.Duration) time.Duration {
+	if len(list) == 0 {
+		return 0
 	}
-	s := string(b)
-	return &s
-}
-
-func text(s *string) string {
-	if s == nil {
-		return "NULL"
-	}
-	return *s
+	slices.Sort(list)
+	return list[len(list)/2]
 }
