@@ -104,7 +104,9 @@ func (s *recordings) agrees() error {
 		decided, unchanged, undecidable = decided+c.Statements, unchanged+c.Unchanged, undecidable+c.Counts[replay.Undecidable]
 		for _, g := range c.Groups {
 			x := g.Example
-			if g.Change != replay.Undecidable {
+			// The words of a constant that was refused for them, and hidden, are not
+			// in the record.
+			if g.Change != replay.Undecidable || x.Why != "it was refused for a constant that the record hides" {
 				return fmt.Errorf("%d statements %s by %s: %s → %s: %s (%s)", g.Count, g.Change, g.Rule, x.Before, x.After, g.Shape, x.Why)
 			}
 			fmt.Fprintf(os.Stderr, "undecidable: %d × %s (%s)\n", g.Count, g.Shape, x.Why)
@@ -112,11 +114,8 @@ func (s *recordings) agrees() error {
 	}
 	fmt.Fprintf(os.Stderr, "replay of the suite: %d statements of %d sessions of %d proxies under %d policies, %d decided again, %d as they were, %d undecidable\n",
 		recorded, len(files), s.proxies, len(s.policies), decided, unchanged, undecidable)
-	switch {
-	case decided != recorded:
+	if decided != recorded {
 		return fmt.Errorf("%d statements were recorded, and %d decided again: a policy is not known", recorded, decided)
-	case undecidable*100 > recorded:
-		return fmt.Errorf("%d of %d statements are undecidable", undecidable, recorded)
 	}
 	return nil
 }
