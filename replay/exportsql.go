@@ -13,9 +13,14 @@ import (
 
 // exportSQL writes what psql runs: the statements that passed, in order, with
 // their parameters in place. What was refused, and what has a constant that
-// the record hides, stands in comments.
+// the record hides, stands in comments. Each session has a connection of its own.
 func exportSQL(w io.Writer, paths []string, identities []age.Identity) error {
-	for _, p := range paths {
+	for i, p := range paths {
+		if i > 0 { // nothing of one session's is left to the next
+			if _, err := io.WriteString(w, "\\connect\n\n"); err != nil {
+				return err
+			}
+		}
 		r, err := Load(p, identities)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
