@@ -60,7 +60,7 @@ func TestCheckMany(t *testing.T) {
 		began := time.Now()
 		c, err := Check(context.Background(), paths, CheckOptions{Policy: p, Progress: func(done, _ int) {
 			if steps++; done != steps {
-				t.Errorf("%d of %d after %d", done, of, steps)
+				t.Errorf("%d are done after %d steps", done, steps)
 			}
 		}})
 		check(t, err)

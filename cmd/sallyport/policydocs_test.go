@@ -78,7 +78,7 @@ func shopView(t *testing.T) *catalog.View {
 	if err := os.WriteFile(password, []byte("backend-secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	target := &proxy.Target{Name: "shop", Protocol: "postgres"}
+	target := &proxy.Target{Name: "shop", Protocol: "postgres", Upstream: proxy.Upstream{TLSMode: "disable"}}
 	target.Upstream.URL, target.Upstream.Password.File = u, password
 	c, err := proxy.ReadCatalog(context.Background(), &proxy.Config{}, target, wires(), "")
 	if err != nil {

@@ -183,7 +183,7 @@ func readSchema(ctx context.Context, path string) (*catalog.Catalog, error) {
 	if err := os.WriteFile(password, []byte(opt.Password), 0o600); err != nil {
 		return nil, err
 	}
-	target := &proxy.Target{Name: "schema", Protocol: "postgres"}
+	target := &proxy.Target{Name: "schema", Protocol: "postgres", Upstream: proxy.Upstream{TLSMode: "disable"}}
 	if target.Upstream.URL, err = url.Parse(fmt.Sprintf("postgres://postgres@%s/postgres?sslmode=disable", s.Address())); err != nil {
 		return nil, err
 	}
