@@ -48,14 +48,15 @@ type key struct {
 
 // scope is how names resolve.
 type scope struct {
-	catalog *catalog.Catalog
-	path    string
-	role    string
-	temp    string
+	catalog  *catalog.Catalog
+	path     string
+	role     string
+	temp     string
+	settings catalog.Settings
 }
 
 func scopeOf(v *catalog.View) scope {
-	return scope{catalog: v.Catalog, path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema}
+	return scope{catalog: v.Catalog, path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema, settings: v.Settings}
 }
 
 // viewScope remembers what the last view's scope was.

@@ -65,19 +65,11 @@ func (w *Writer) Append(e *Event) error {
 	w.number++
 	e.Number = w.number
 	e.At = e.At.UTC().Truncate(time.Microsecond)
-	// Facts and decision are JSON already: encoding/json would check and copy
-	// them once more, which costs more than all the rest.
-	facts, decision := e.Facts, e.Decision
-	e.Facts, e.Decision = nil, nil
-	b, err := json.Marshal(e)
-	e.Facts, e.Decision = facts, decision
+	b, err := appendEvent(w.buf, e)
 	if err != nil {
 		return w.fail(fmt.Errorf("writing an event: %w", err))
 	}
-	w.buf = append(w.buf, b[:len(b)-1]...)
-	w.buf = appendRaw(w.buf, "facts", facts)
-	w.buf = appendRaw(w.buf, "decision", decision)
-	w.buf = append(w.buf, '}', '\n')
+	w.buf = b
 	return w.roll()
 }
 
