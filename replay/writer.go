@@ -18,6 +18,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// buffers are for frames on their way to the disk.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // frameSize is how many bytes of events make a full frame.
 const frameSize = 256 << 10
 
@@ -250,8 +253,11 @@ func (w *Writer) sealTo(end bool) error {
 	if encrypted != nil {
 		raw = cryptFrame(line, encrypted)
 	} else {
-		whole := append(append(append(make([]byte, 0, len(w.frame)+len(line)+1), w.frame...), line...), '\n')
-		raw = w.dir.zstd.EncodeAll(whole, nil)
+		w.frame = append(append(w.frame, line...), '\n') // it is emptied, or never used again
+		packed := buffers.Get().(*[]byte)
+		defer buffers.Put(packed)
+		*packed = w.dir.zstd.EncodeAll(w.frame, (*packed)[:0])
+		raw = *packed
 	}
 	size, err := appendFile(partPath(w.path, w.part), withCheck(raw))
 	if err != nil {

@@ -21,6 +21,9 @@ func (s *session) answer() error {
 			}
 		}
 		if s.ur.buffered() < 5 {
+			if cap(s.out) > idleBuffer && s.q.head() == nil {
+				s.out = nil // an idle session holds little
+			}
 			s.outMu.Unlock()
 			err := s.ur.skip()
 			if err == nil {

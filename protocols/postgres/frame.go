@@ -9,6 +9,9 @@ import (
 // bufferSize is what one direction of a session holds while it streams.
 const bufferSize = 64 << 10
 
+// idleBuffer is what one direction holds while little comes.
+const idleBuffer = 4 << 10
+
 // sizeError is a message longer than its limit.
 type sizeError struct {
 	typ    byte
@@ -28,12 +31,14 @@ type reader struct {
 	buf   []byte
 	start int // of unread bytes
 	end   int
-	left  int // of the current message's body, unread
-	max   int // of a body that is held
+	left  int  // of the current message's body, unread
+	max   int  // of a body that is held
+	full  bool // the last read filled the buffer
+	calm  int  // how often in a row little was at hand
 }
 
 func newReader(r io.Reader, max int) *reader {
-	return &reader{r: r, buf: make([]byte, bufferSize), max: max}
+	return &reader{r: r, buf: make([]byte, idleBuffer), max: max}
 }
 
 // buffered says how many bytes are at hand without reading.
@@ -49,14 +54,15 @@ func (r *reader) fill(n int) error {
 		r.end -= r.start
 		r.start = 0
 	}
-	if n > len(r.buf) {
-		grown := make([]byte, n)
+	if n > len(r.buf) || r.full && len(r.buf) < bufferSize {
+		grown := make([]byte, max(n, bufferSize))
 		r.end = copy(grown, r.buf[r.start:r.end])
 		r.start = 0
 		r.buf = grown
 	}
 	got, err := io.ReadAtLeast(r.r, r.buf[r.end:], n-(r.end-r.start))
 	r.end += got
+	r.full = r.end == len(r.buf)
 	if err == io.EOF && r.end > r.start {
 		err = io.ErrUnexpectedEOF
 	}
@@ -70,10 +76,7 @@ func (r *reader) next() (typ byte, length int, err error) {
 		return 0, 0, err
 	}
 	if r.start == r.end {
-		r.start, r.end = 0, 0
-		if len(r.buf) > bufferSize { // one huge message does not stay with the session
-			r.buf = make([]byte, bufferSize)
-		}
+		r.rest()
 	}
 	if err := r.fill(5); err != nil {
 		return 0, 0, err
@@ -86,6 +89,21 @@ func (r *reader) next() (typ byte, length int, err error) {
 	r.start += 5
 	r.left = int(n) - 4
 	return typ, r.left, nil
+}
+
+// rest makes room anew where all has been read. One huge message does not
+// stay with the session, nor the buffer of a stream that has ended.
+func (r *reader) rest() {
+	if r.calm++; r.end > idleBuffer/2 {
+		r.calm = 0
+	}
+	r.start, r.end = 0, 0
+	switch {
+	case len(r.buf) > bufferSize:
+		r.buf = make([]byte, bufferSize)
+	case len(r.buf) > idleBuffer && r.calm > 64:
+		r.buf = make([]byte, idleBuffer)
+	}
 }
 
 // body returns the whole body; it is valid until the next call.

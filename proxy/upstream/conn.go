@@ -3,7 +3,6 @@
 package upstream
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -54,9 +53,15 @@ func (o *Options) DialGate(ctx context.Context, gate Gate) (*Conn, error) {
 		return nil, fmt.Errorf("connecting to the upstream: %w", err)
 	}
 	u := &Conn{options: o, gate: gate, raw: c, conn: c}
-	u.w = bufio.NewWriterSize(writer{u}, 64<<10)
 	return u, nil
 }
+
+// bufferSize is what a connection collects at most before it writes, and
+// idleBuffer what it keeps of that.
+const (
+	bufferSize = 64 << 10
+	idleBuffer = 8 << 10
+)
 
 // Conn is a connection to a store. One goroutine reads; the other methods may
 // be called by any, and a call's bytes stay together.
@@ -65,16 +70,13 @@ type Conn struct {
 	gate    Gate
 	raw     net.Conn
 	conn    net.Conn   // raw, or TLS over it
-	mu      sync.Mutex // of w
-	w       *bufio.Writer
+	mu      sync.Mutex // of what follows
+	buf     []byte     // not yet written
+	failed  error      // of a write; it stays
 	state   *tls.ConnectionState
 }
 
 var _ protocols.Upstream = (*Conn)(nil)
-
-type writer struct{ c *Conn }
-
-func (w writer) Write(b []byte) (int, error) { return w.c.conn.Write(b) }
 
 // Send writes what t admits.
 func (c *Conn) Send(t protocols.Ticket, b []byte) error {
@@ -90,8 +92,25 @@ func (c *Conn) Send(t protocols.Ticket, b []byte) error {
 func (c *Conn) write(b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, err := c.w.Write(b)
-	return err
+	if len(c.buf)+len(b) > bufferSize {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	if len(b) > bufferSize {
+		_, c.failed = c.conn.Write(b)
+		return c.failed
+	}
+	c.buf = append(c.buf, b...)
+	return c.failed
+}
+
+func (c *Conn) flush() error {
+	if c.failed == nil && len(c.buf) > 0 {
+		_, c.failed = c.conn.Write(c.buf)
+	}
+	c.buf = c.buf[:0]
+	return c.failed
 }
 
 // Control writes a message of the closed list.
@@ -105,7 +124,11 @@ func (c *Conn) Control(k protocols.Control, b []byte) error {
 func (c *Conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.w.Flush()
+	err := c.flush()
+	if cap(c.buf) > idleBuffer {
+		c.buf = nil
+	}
+	return err
 }
 
 func (c *Conn) Read(p []byte) (int, error) { return c.conn.Read(p) }
