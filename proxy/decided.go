@@ -50,7 +50,8 @@ func (s *session) decision(t *ticket) error {
 		return nil
 	}
 	t.decision = t.policy.Decide(t.input)
-	if t.rawFacts == nil || !t.policy.Steady(&t.input, t.decision) { // bound parameters make facts of their own
+	if t.unit == protocols.Operation || t.unit == protocols.FunctionCall || t.rawFacts == nil || !t.policy.Steady(&t.input, t.decision) {
+		// Facts that are the unit's own, or those with bound parameters, do not come again.
 		return nil
 	}
 	raw, err := json.Marshal(t.decision)
