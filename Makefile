@@ -13,6 +13,8 @@ export CGO_ENABLED := 1
 
 # For the caller: make test PACKAGES=./protocols/... TESTFLAGS='-run TestX -count=1'.
 TESTFLAGS ?=
+# make bench BENCHFLAGS=-quick
+BENCHFLAGS ?=
 PACKAGES ?= ./...
 
 .PHONY: help
@@ -34,7 +36,7 @@ test: setup-tests ## all tests, with the race detector, against real servers
 .PHONY: bench
 bench: setup-tests build ## Sallyport beside PgBouncer and a direct connection
 	@$(step) "build bin/bench" go build -trimpath -o bin/bench ./bench
-	@bin/bench
+	@bin/bench $(BENCHFLAGS)
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

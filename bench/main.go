@@ -1,11 +1,14 @@
 // Command bench compares Sallyport with a direct connection and with
-// PgBouncer, on real servers that it starts itself, and prints one table.
-// Runs are interleaved, so that a machine that changes speed changes it for
-// all three; figures are medians and quartiles, and ratios to PgBouncer (for
-// pgbench) or to direct (for rows).
+// PgBouncer, on real servers that it starts itself, and prints tables. Runs
+// are interleaved, so that a machine that changes speed changes it for all
+// three; figures are medians and quartiles, and ratios to PgBouncer (for
+// pgbench) or to direct (for rows). Beside them stand what the proxies'
+// processes cost a transaction, memory, many sessions, and the Go
+// micro-benchmarks against another revision.
 //
 //	make bench
-//	bin/bench -samples 7 -seconds 5
+//	bin/bench -quick
+//	bin/bench -only 'c 16|COPY' -samples 9
 package main
 
 import (
@@ -14,107 +17,100 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
-	"text/tabwriter"
+	"regexp"
+	"runtime"
 	"time"
 )
 
-func main() {
-	samples := flag.Int("samples", 5, "samples of each figure")
-	seconds := flag.Int("seconds", 3, "seconds of each pgbench sample")
-	scale := flag.Int("scale", 10, "pgbench's scale factor")
-	rows := flag.Int("rows", 1_000_000, "rows of the large SELECT")
-	binary := flag.String("sallyport", "bin/sallyport", "the binary to measure")
-	flag.Parse()
+// options are the command line's.
+type options struct {
+	samples, seconds, few int
+	scale, rows, long     int
+	at, idle              int
+	binary, against       string
+	only                  *regexp.Regexp
+}
 
+func main() {
+	var o options
+	quick := flag.Bool("quick", false, "small sizes and few samples: whether it works, not how fast it is")
+	flag.IntVar(&o.samples, "samples", 7, "samples of each figure")
+	flag.IntVar(&o.seconds, "seconds", 5, "seconds of each pgbench sample with 16 clients")
+	flag.IntVar(&o.few, "few", 2, "seconds of each pgbench sample with 1 client")
+	flag.IntVar(&o.scale, "scale", 10, "pgbench's scale factor")
+	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
+	flag.IntVar(&o.long, "long", 10_000_000, "rows of the result that a slow reader reads")
+	flag.IntVar(&o.at, "connections", 1000, "sessions that connect and work at once")
+	flag.IntVar(&o.idle, "idle", 10_000, "idle sessions")
+	flag.StringVar(&o.binary, "sallyport", "bin/sallyport", "the binary to measure")
+	flag.StringVar(&o.against, "against", "", "the revision that the micro-benchmarks are compared with (HEAD~1, or HEAD where files have changed)")
+	only := flag.String("only", "", "a regular expression of the figures to take")
+	flag.Parse()
+	if *quick {
+		o.samples, o.seconds, o.few, o.rows, o.long, o.at, o.idle = 2, 1, 1, 200_000, 1_000_000, 100, 300
+	}
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: -only:", err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *samples, *seconds, *scale, *rows, *binary); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, samples, seconds, scale, rows int, binary string) error {
-	ways, end, err := start(ctx, scale, rows, binary)
+func run(ctx context.Context, o options) error {
+	descriptors := raiseDescriptors()
+	fmt.Printf("%d processors, %s, %d samples of %d s (1 client: %d s), %s\n\n", runtime.NumCPU(), runtime.Version(), o.samples, o.seconds, o.few, time.Now().Format(time.DateOnly))
+	s, end, err := start(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer end()
-
-	var figures []figure
-	for _, clients := range []int{1, 16} {
-		for _, mode := range []string{"simple", "extended", "prepared"} {
-			figures = append(figures, figure{
-				name: fmt.Sprintf("pgbench -S -M %s -c %d", mode, clients), unit: "tps", against: "pgbouncer",
-				measure: func(w way) (float64, error) { return pgbench(ctx, w, mode, clients, seconds) },
-			})
+	figures := o.wanted(append(pgbenchFigures(ctx, o), rowFigures(ctx, o)...))
+	if err := measure(figures, s.ways, o.samples); err != nil {
+		return err
+	}
+	if err := printFigures(figures, s.ways); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		run  func() ([]string, error)
+	}{
+		{"memory", func() ([]string, error) { return slowReader(ctx, s, o.long, o.rows) }},
+		{"sessions", func() ([]string, error) { return atOnce(ctx, s, o.at) }},
+		{"idle", func() ([]string, error) { return idle(ctx, s, o.idle, descriptors) }},
+		{"micro", func() ([]string, error) { return micro(ctx, min(o.samples, 7), o.against) }},
+	} {
+		if !o.only.MatchString(part.name) {
+			continue
+		}
+		lines, err := part.run()
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+		progress("%s", part.name)
+		fmt.Println()
+		for _, l := range lines {
+			fmt.Println(l)
 		}
 	}
-	for _, q := range rowQueries(rows) {
-		figures = append(figures, figure{
-			name: q.name, unit: "rows/s", against: "direct",
-			measure: func(w way) (float64, error) { return readRows(ctx, w, q, rows) },
-		})
-	}
+	return nil
+}
 
-	for i := range figures {
-		f := &figures[i]
-		f.values = map[string][]float64{}
-		for s := range samples {
-			for k := range ways {
-				w := ways[(k+s)%len(ways)] // no way is always the first
-				v, err := f.measure(w)
-				if err != nil {
-					return fmt.Errorf("%s through %s: %w", f.name, w.name, err)
-				}
-				f.values[w.name] = append(f.values[w.name], v)
-			}
+func (o options) wanted(all []*figure) (out []*figure) {
+	for _, f := range all {
+		if o.only.MatchString(f.name) {
+			out = append(out, f)
 		}
-		fmt.Fprintf(os.Stderr, "%s  %d/%d  %s\n", time.Now().Format(time.TimeOnly), i+1, len(figures), f.name)
 	}
-	return print(figures, ways)
+	return out
 }
 
-// figure is one line of the table.
-type figure struct {
-	name    string
-	unit    string
-	against string
-	measure func(way) (float64, error)
-	values  map[string][]float64 // by way
-}
-
-func print(figures []figure, ways []way) error {
-	tw := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprint(tw, "figure\tunit")
-	for _, w := range ways {
-		fmt.Fprintf(tw, "\t%s (q1 median q3)", w.name)
-	}
-	fmt.Fprintln(tw, "\tsallyport / base (median, upper quartile)")
-	for _, f := range figures {
-		fmt.Fprintf(tw, "%s\t%s", f.name, f.unit)
-		for _, w := range ways {
-			v := f.values[w.name]
-			fmt.Fprintf(tw, "\t%.0f  %.0f  %.0f", quantile(v, 0.25), quantile(v, 0.5), quantile(v, 0.75))
-		}
-		ours, base := f.values["sallyport"], f.values[f.against]
-		fmt.Fprintf(tw, "\t%.2f  %.2f of %s\n", quantile(ours, 0.5)/quantile(base, 0.5), quantile(ours, 0.75)/quantile(base, 0.5), f.against)
-	}
-	return tw.Flush()
-}
-
-// quantile interpolates between the sorted samples.
-func quantile(values []float64, q float64) float64 {
-	v := slices.Clone(values)
-	slices.Sort(v)
-	if len(v) == 0 {
-		return 0
-	}
-	at := q * float64(len(v)-1)
-	i := int(at)
-	if i+1 >= len(v) {
-		return v[i]
-	}
-	return v[i] + (at-float64(i))*(v[i+1]-v[i])
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }

@@ -22,52 +22,50 @@ type way struct {
 	password string
 	database string
 	pgbench  string // the binary
+	pid      int    // of the proxy; 0 for none
 }
 
 func (w way) connString() string {
 	return fmt.Sprintf("host=%s port=%d user=%s password=%s dbname=%s sslmode=disable", w.host, w.port, w.user, w.password, w.database)
 }
 
-var tps = regexp.MustCompile(`tps = ([0-9.]+) \(without initial connection time\)`)
+var (
+	tps       = regexp.MustCompile(`tps = ([0-9.]+) \(without initial connection time\)`)
+	processed = regexp.MustCompile(`actually processed: ([0-9]+)`)
+)
 
-func pgbench(ctx context.Context, w way, mode string, clients, seconds int) (float64, error) {
+func pgbench(ctx context.Context, w way, mode string, clients, seconds int) (rate float64, transactions int64, err error) {
 	cmd := exec.CommandContext(ctx, w.pgbench, "-n", "-S", "-M", mode, "-c", strconv.Itoa(clients), "-j", "2",
 		"-T", strconv.Itoa(seconds), "-h", w.host, "-p", strconv.Itoa(w.port), "-U", w.user, w.database)
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+w.password, "PGSSLMODE=disable")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, out)
+		return 0, 0, fmt.Errorf("%w\n%s", err, out)
 	}
-	m := tps.FindSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("no tps in pgbench's output:\n%s", out)
+	m, n := tps.FindSubmatch(out), processed.FindSubmatch(out)
+	if m == nil || n == nil {
+		return 0, 0, fmt.Errorf("no tps in pgbench's output:\n%s", out)
 	}
-	return strconv.ParseFloat(string(m[1]), 64)
-}
-
-// rowQuery is a large result.
-type rowQuery struct {
-	name string
-	sql  string
-}
-
-func rowQueries(rows int) []rowQuery {
-	return []rowQuery{
-		{fmt.Sprintf("SELECT of %d rows, 5 columns", rows), "SELECT id, a, b, c, plain FROM wide"},
-		{fmt.Sprintf("SELECT of %d rows, 1 of 5 masked", rows), "SELECT id, a, b, c, classed FROM wide"},
+	if rate, err = strconv.ParseFloat(string(m[1]), 64); err == nil {
+		transactions, err = strconv.ParseInt(string(n[1]), 10, 64)
 	}
+	return rate, transactions, err
 }
 
 // readRows reads the whole result over the simple protocol without decoding
-// it.
-func readRows(ctx context.Context, w way, q rowQuery, want int) (float64, error) {
+// it, and returns rows a second.
+func readRows(ctx context.Context, w way, sql string, want int) (float64, error) {
 	c, err := pgconn.Connect(ctx, w.connString())
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close(ctx)
+	return countRows(ctx, c, sql, want)
+}
+
+func countRows(ctx context.Context, c *pgconn.PgConn, sql string, want int) (float64, error) {
 	start := time.Now()
-	res := c.Exec(ctx, q.sql)
+	res := c.Exec(ctx, sql)
 	n := 0
 	for res.NextResult() {
 		rr := res.ResultReader()
@@ -82,6 +80,29 @@ func readRows(ctx context.Context, w way, q rowQuery, want int) (float64, error)
 		return 0, fmt.Errorf("%d rows, want %d", n, want)
 	}
 	return float64(n) / time.Since(start).Seconds(), nil
+}
+
+// discard counts COPY's rows by its messages: the server sends one a row.
+type discard struct{ writes int }
+
+func (d *discard) Write(p []byte) (int, error) { d.writes++; return len(p), nil }
+
+func copyRows(ctx context.Context, w way, sql string, want int) (float64, error) {
+	c, err := pgconn.Connect(ctx, w.connString())
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close(ctx)
+	start := time.Now()
+	var d discard
+	tag, err := c.CopyTo(ctx, &d, sql)
+	if err != nil {
+		return 0, err
+	}
+	if d.writes != want || tag.RowsAffected() != int64(want) {
+		return 0, fmt.Errorf("%d rows, tag %s, want %d", d.writes, tag, want)
+	}
+	return float64(want) / time.Since(start).Seconds(), nil
 }
 
 // write makes a file in the benchmark's folder.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,10 +23,18 @@ const (
 	database = "bench"
 )
 
+// servers are what runs.
+type servers struct {
+	ways   []way // direct, PgBouncer, Sallyport
+	pooled way   // Sallyport before a PgBouncer that holds idle sessions
+}
+
+func (s *servers) ours() way { return s.ways[2] }
+
 // start brings up PostgreSQL with data, PgBouncer and Sallyport before it, and
-// returns the ways to it and what ends them all.
-func start(ctx context.Context, scale, rows int, binary string) (ways []way, end func(), err error) {
-	if _, err := os.Stat(binary); err != nil {
+// returns what ends them all.
+func start(ctx context.Context, o options) (s *servers, end func(), err error) {
+	if _, err := os.Stat(o.binary); err != nil {
 		return nil, nil, fmt.Errorf("%w (run `make build` first)", err)
 	}
 	dir, err := os.MkdirTemp("", "sallyport-bench-")
@@ -46,13 +55,13 @@ func start(ctx context.Context, scale, rows int, binary string) (ways []way, end
 	}()
 
 	pg, err := throwaway.PostgreSQL(ctx, throwaway.Options{Settings: map[string]string{
-		"shared_buffers": "512MB", "max_connections": "200", "autovacuum": "off",
+		"shared_buffers": "512MB", "max_connections": strconv.Itoa(o.at + 250), "autovacuum": "off",
 	}})
 	if err != nil {
 		return nil, nil, err
 	}
 	ends = append(ends, func() { _ = pg.Stop() })
-	if err := fill(ctx, pg, scale, rows); err != nil {
+	if err := fill(ctx, pg, o.scale, o.rows); err != nil {
 		return nil, nil, err
 	}
 	pgbench := filepath.Join(pg.BinDir, "pgbench")
@@ -66,14 +75,27 @@ func start(ctx context.Context, scale, rows int, binary string) (ways []way, end
 	bouncer := direct
 	bouncer.name, bouncer.host, bouncer.port = "pgbouncer", pb.Host, pb.Port
 
-	port, stop, err := sallyport(ctx, dir, pg, binary)
+	bouncer.pid = pb.PID()
+
+	many, err := throwaway.PgBouncer(ctx, throwaway.BouncerOptions{Upstream: pg, Users: map[string]string{role: secret}, Settings: map[string]string{
+		"auth_type": "trust", "max_client_conn": strconv.Itoa(o.idle + 100), "default_pool_size": "150", "listen_backlog": "1024",
+		"ignore_startup_parameters": "search_path,statement_timeout,lock_timeout",
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	ends = append(ends, func() { _ = many.Stop() })
+
+	proxy, stop, err := sallyport(ctx, dir, pg.Address(), many.Address(), max(o.at, o.idle)+100, o.binary)
 	if err != nil {
 		return nil, nil, err
 	}
 	ends = append(ends, stop)
 	ours := direct
-	ours.name, ours.host, ours.port, ours.user, ours.password = "sallyport", "127.0.0.1", port, "ana", "ana-secret"
-	return []way{direct, bouncer, ours}, end, nil
+	ours.name, ours.host, ours.port, ours.user, ours.password, ours.pid = "sallyport", "127.0.0.1", proxy.port, "ana", "ana-secret", proxy.pid
+	pooled := ours
+	pooled.port = proxy.pooled
+	return &servers{ways: []way{direct, bouncer, ours}, pooled: pooled}, end, nil
 }
 
 // fill makes pgbench's tables and the wide one.
@@ -112,18 +134,22 @@ rules:
     then: deny
 `
 
-// sallyport runs the built binary with a policy in force and returns its port.
-func sallyport(ctx context.Context, dir string, pg *throwaway.Server, binary string) (port int, stop func(), err error) {
-	if port, err = freePort(); err != nil {
-		return 0, nil, err
-	}
-	console, err := freePort()
-	if err != nil {
-		return 0, nil, err
+// proxyAt is the running proxy: the ports of its two targets.
+type proxyAt struct{ pid, port, pooled int }
+
+// sallyport runs the built binary with a policy in force, before PostgreSQL
+// and before a pool.
+func sallyport(ctx context.Context, dir, direct, pool string, sessions int, binary string) (at proxyAt, stop func(), err error) {
+	var console int
+	for _, p := range []*int{&at.port, &at.pooled, &console} {
+		if *p, err = freePort(); err != nil {
+			return at, nil, err
+		}
 	}
 	config := fmt.Sprintf(`version: 1
 policy: policy.yaml
 console: {listen: "127.0.0.1:%d"}
+limits: {sessions: %d}
 identities:
   - {name: ana, password: {env: BENCH_CLIENT}, groups: [analyst]}
 targets:
@@ -132,22 +158,27 @@ targets:
     listen: "127.0.0.1:%d"
     tls: {mode: disable}
     upstream: {url: "postgres://%s@%s/%s?sslmode=disable", password: {env: BENCH_UPSTREAM}}
-`, console, port, role, pg.Address(), database)
+  - name: pooled
+    protocol: postgres
+    listen: "127.0.0.1:%d"
+    tls: {mode: disable}
+    upstream: {url: "postgres://%s@%s/%s?sslmode=disable", password: {env: BENCH_UPSTREAM}}
+`, console, sessions, at.port, role, direct, database, at.pooled, role, pool, database)
 	if _, err := write(dir, "policy.yaml", policy); err != nil {
-		return 0, nil, err
+		return at, nil, err
 	}
 	path, err := write(dir, "sallyport.yaml", config)
 	if err != nil {
-		return 0, nil, err
+		return at, nil, err
 	}
 	cmd := exec.CommandContext(ctx, binary, "serve", "--config", path)
 	cmd.Env = append(os.Environ(), "BENCH_CLIENT=ana-secret", "BENCH_UPSTREAM="+secret)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		return 0, nil, err
+		return at, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, nil, err
+		return at, nil, err
 	}
 	lines := bufio.NewScanner(stderr)
 	var said []string
@@ -159,11 +190,12 @@ targets:
 				for lines.Scan() {
 				}
 			}()
-			return port, func() { end(cmd, drained) }, nil
+			at.pid = cmd.Process.Pid
+			return at, func() { end(cmd, drained) }, nil
 		}
 		said = append(said, lines.Text())
 	}
-	return 0, nil, errors.Join(fmt.Errorf("sallyport did not become ready: %s", strings.Join(said, "\n")), cmd.Wait())
+	return at, nil, errors.Join(fmt.Errorf("sallyport did not become ready: %s", strings.Join(said, "\n")), cmd.Wait())
 }
 
 func end(cmd *exec.Cmd, drained <-chan struct{}) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -163,5 +164,20 @@ func same(t *testing.T, from, text string, got *analysed, want []catalog.Stateme
 	}
 	if g.Change != nil || w.Change != nil {
 		t.Errorf("%s: shared, and changes its session's view", text)
+	}
+}
+
+// BenchmarkAnalyse is a known statement with a constant that is new.
+func BenchmarkAnalyse(b *testing.B) {
+	view := schema(b)
+	d := &Dialect{Literals: pgfacts.Literals}
+	c, s := newAnalyses(), scopeOf(view)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		text := "SELECT name, city FROM customers WHERE id = " + strconv.Itoa(100_000+i%900_000)
+		_, err := c.analyse(s, text, d, func() ([]catalog.Statement, error) { return pgfacts.Analyse(view, text, pgfacts.Limits{}) })
+		if err != nil {
+			b.Fatal(err)
+		}
 	}
 }
