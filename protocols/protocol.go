@@ -151,7 +151,8 @@ type Session interface {
 	// the result.
 	Dial(ctx context.Context) (Upstream, error)
 	// Credential is what to log in upstream with. It must not reach the
-	// client, a log or a record.
+	// client, a log or a record. Asked for again, it is because the upstream
+	// refused the last one: what is remembered of it is then read anew.
 	Credential(ctx context.Context) (Credential, error)
 	// Catalog returns the database's committed schema. With fresh it is read
 	// anew if it has changed since; otherwise the newest one at hand is

@@ -98,17 +98,45 @@ func (c *catalogs) open(ctx context.Context) error {
 	if c.target.protocol.Catalog == nil {
 		return fmt.Errorf("protocol %s has no catalog", c.target.protocol.Name)
 	}
+	src, release, err := c.connect(ctx, false)
+	if err != nil {
+		// The credential may have been changed a moment ago.
+		if src, release, err = c.connect(ctx, true); err != nil {
+			return err
+		}
+	}
+	c.source, c.version = &credited{src, release}, ""
+	return nil
+}
+
+// credited gives the credential back when its connection ends.
+type credited struct {
+	protocols.CatalogSource
+	release func()
+}
+
+func (c *credited) Close() error {
+	defer c.release()
+	return c.CatalogSource.Close()
+}
+
+func (c *catalogs) connect(ctx context.Context, fresh bool) (protocols.CatalogSource, func(), error) {
+	cred, release, err := c.target.credential(ctx, nil, c.database, fresh)
+	if err != nil {
+		return nil, nil, err
+	}
 	up, err := c.target.upstream.DialGate(ctx, nil)
 	if err != nil {
-		return err
+		release()
+		return nil, nil, err
 	}
-	src, err := c.target.protocol.Catalog(ctx, up, c.target.credential(c.database))
+	src, err := c.target.protocol.Catalog(ctx, up, cred)
 	if err != nil {
 		_ = up.Close()
-		return err
+		release()
+		return nil, nil, err
 	}
-	c.source, c.version = src, ""
-	return nil
+	return src, release, nil
 }
 
 // changed notes a change of the schema, or its commit: decisions taken before

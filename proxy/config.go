@@ -6,6 +6,7 @@ package proxy
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -38,6 +39,7 @@ type Config struct {
 	OIDC          []OIDC
 	Authorities   []identity.Authority // of the section mtls
 	Targets       []Target
+	Vault         *Vault
 	LogLevel      string
 	Drain         time.Duration
 	Limits        protocols.Limits
@@ -54,7 +56,11 @@ type Transcripts struct {
 }
 
 // Secret is where a secret comes from.
-type Secret struct{ Env, File string }
+type Secret struct {
+	Env, File string
+	Vault     string // of an upstream: MOUNT/PATH#KEY of a key-value store, version 2
+	Role      string // of an upstream: MOUNT/ROLE of a database secrets engine, which makes the user too
+}
 
 // Read returns the secret, without its last line feed.
 func (s Secret) Read(dir string) (string, error) {
@@ -99,6 +105,7 @@ type Upstream struct {
 	URL       *url.URL
 	TLSMode   string // libpq's sslmode
 	Password  Secret
+	Users     []UpstreamUser // the first that fits an identity comes before URL and Password
 	CA        string
 	Cert, Key string
 }
@@ -142,6 +149,8 @@ type configLoader struct {
 	c     *Config
 	known []protocols.Protocol
 	names map[string]bool
+	// usesVault says that some secret is of Vault's.
+	usesVault bool
 }
 
 func (l *configLoader) root(root *strictyaml.Node) {
@@ -181,6 +190,7 @@ func (l *configLoader) root(root *strictyaml.Node) {
 				l.authority(e)
 			}
 		},
+		"vault": l.vault,
 		"targets": func(n *strictyaml.Node) {
 			has["targets"] = true
 			for _, e := range n.List() {
@@ -202,6 +212,9 @@ func (l *configLoader) root(root *strictyaml.Node) {
 			})
 		},
 	})
+	if l.usesVault && c.Vault == nil {
+		root.Problem("secrets are of Vault's and there is no section vault")
+	}
 	for _, key := range []string{"version", "policy", "targets"} {
 		if !has[key] {
 			root.Problem("key %q is missing", key)
@@ -252,19 +265,28 @@ func (l *configLoader) storage(n *strictyaml.Node) {
 
 // secret reads {env: NAME} or {file: PATH}.
 func secret(n *strictyaml.Node) Secret {
-	var s Secret
-	if !n.IsMap() {
-		n.Problem("a secret never stands in the file: give {env: NAME} or {file: PATH}")
-		return s
-	}
-	n.Map(map[string]func(*strictyaml.Node){
+	s := Secret{}
+	readSecret(n, map[string]func(*strictyaml.Node){
 		"env":  func(n *strictyaml.Node) { s.Env = n.String() },
 		"file": func(n *strictyaml.Node) { s.File = n.String() },
 	})
-	if (s.Env == "") == (s.File == "") {
-		n.Problem("give one of env and file")
-	}
 	return s
+}
+
+// readSecret reads one of the ways to name a secret.
+func readSecret(n *strictyaml.Node, ways map[string]func(*strictyaml.Node)) {
+	if !n.IsMap() {
+		n.Problem("a secret never stands in the file: give {env: NAME} or {file: PATH}")
+		return
+	}
+	given := 0
+	for key, read := range ways {
+		ways[key] = func(n *strictyaml.Node) { given++; read(n) }
+	}
+	n.Map(ways)
+	if given != 1 {
+		n.Problem("give one of %s", strings.Join(slices.Sorted(maps.Keys(ways)), ", "))
+	}
 }
 
 func address(n *strictyaml.Node) string {
@@ -358,10 +380,15 @@ func (l *configLoader) upstream(n *strictyaml.Node, u *Upstream, p *protocols.Pr
 				}
 			}
 		},
-		"password": func(n *strictyaml.Node) { u.Password = secret(n) },
-		"ca":       func(n *strictyaml.Node) { u.CA = resolve(l.c.Dir, n.String()) },
-		"cert":     func(n *strictyaml.Node) { u.Cert = resolve(l.c.Dir, n.String()) },
-		"key":      func(n *strictyaml.Node) { u.Key = resolve(l.c.Dir, n.String()) },
+		"password": func(n *strictyaml.Node) { u.Password = l.upstreamSecret(n) },
+		"users": func(n *strictyaml.Node) {
+			for _, e := range n.List() {
+				u.Users = append(u.Users, l.upstreamUser(e, p))
+			}
+		},
+		"ca":   func(n *strictyaml.Node) { u.CA = resolve(l.c.Dir, n.String()) },
+		"cert": func(n *strictyaml.Node) { u.Cert = resolve(l.c.Dir, n.String()) },
+		"key":  func(n *strictyaml.Node) { u.Key = resolve(l.c.Dir, n.String()) },
 	})
 }
 

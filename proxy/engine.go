@@ -64,6 +64,9 @@ type Engine struct {
 	failures identity.Failures
 	issuers  map[OIDC]*identity.Issuer // of the goroutine that reloads
 
+	vault *upstream.Vault
+	roles []*upstream.Role // logins that the secret store makes
+
 	revocations *identity.Revocations
 	revoked     revoked
 
@@ -145,7 +148,7 @@ type target struct {
 	upstream upstream.Options
 	joints   joints
 	keep     keep
-	password string
+	backends []backend
 	listener net.Listener
 	cache    *analyses
 	counts   *counts
@@ -189,18 +192,11 @@ func (e *Engine) newTarget(c *Target) (*target, error) {
 		ca = u.Query().Get("sslrootcert")
 	}
 	t.upstream = upstream.Options{Address: net.JoinHostPort(host, port), Host: host, Mode: c.Upstream.TLSMode, CA: ca, Cert: c.Upstream.Cert, Key: c.Upstream.Key, ALPN: t.protocol.ALPN}
-	var err error
-	t.password, err = c.Upstream.Password.Read(e.config.Dir)
-	return t, err
+	return t, t.openBackends()
 }
 
 // database is the target's own.
 func (t *target) database() string { return strings.Trim(t.config.Upstream.URL.Path, "/") }
-
-func (t *target) credential(database string) protocols.Credential {
-	u := t.config.Upstream.URL
-	return protocols.Credential{User: u.User.Username(), Password: t.password, Database: database, TLSMode: t.config.Upstream.TLSMode, Host: u.Hostname()}
-}
 
 // Run listens, calls ready once every listener accepts, and serves until ctx
 // ends; then it drains.
@@ -224,6 +220,9 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	helpers.Go(func() { e.watch(background) })
 	helpers.Go(func() { e.warmIssuers(background) })
 	helpers.Go(func() { e.watchRevoked(background) })
+	for _, r := range e.roles {
+		helpers.Go(func() { r.Keep(background) })
+	}
 	if e.config.Console != "" {
 		end, err := e.serveConsole()
 		if err != nil {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"runtime/debug"
@@ -72,8 +73,13 @@ func (h *host) identify(ctx context.Context, l protocols.Login) (identity.Caller
 		denied.Message = fmt.Sprintf("certificate authentication failed for user %q", bound(l.User, 64))
 	}
 	outcome, reason := "refused", ""
+	who := l.User
+	if who == "" {
+		// A wire without user names: a token that fails holds back itself.
+		who = fmt.Sprintf("token %x", sha256.Sum256([]byte(l.Secret)))
+	}
 	var c identity.Caller
-	if now := e.now(); !e.failures.MayTry(l.Address, l.User, now) {
+	if now := e.now(); !e.failures.MayTry(l.Address, who, now) {
 		denied.Message, denied.Hint = "too many failed logins", "Wait a few seconds."
 		outcome, reason = "limited", denied.Message
 	} else if caller, err := e.book.Load().Identify(ctx, l); err == nil {
@@ -87,7 +93,7 @@ func (h *host) identify(ctx context.Context, l protocols.Login) (identity.Caller
 		if reason = r.Reason; r.Unavailable {
 			outcome, denied.Kind, denied.Message = "unavailable", protocols.DenyUnavailable, r.Reason
 		} else {
-			e.failures.Failed(l.Address, l.User, now)
+			e.failures.Failed(l.Address, who, now)
 			denied.Detail = r.Reason
 		}
 		denied.Hint = r.Hint

@@ -42,7 +42,9 @@ type session struct {
 	mu     sync.Mutex
 	cause  *protocols.Denial
 	closed bool
-	ended  func() // called once it is killed, if set
+	// release gives back the credential that the session is logged in with.
+	release func()
+	ended   func() // called once it is killed, if set
 }
 
 var _ protocols.Session = (*session)(nil)
@@ -52,10 +54,6 @@ func (s *session) ID() string { return s.id }
 // Dial connects; the connection takes only this session's tickets.
 func (s *session) Dial(ctx context.Context) (protocols.Upstream, error) {
 	return s.target.upstream.DialGate(ctx, s)
-}
-
-func (s *session) Credential(context.Context) (protocols.Credential, error) {
-	return s.target.credential(s.database), nil
 }
 
 func (s *session) Catalog(ctx context.Context, fresh bool) (*catalog.Catalog, error) {
@@ -179,7 +177,11 @@ func (s *session) Close(err error) {
 		return
 	}
 	s.closed = true
+	release := s.release
 	s.mu.Unlock()
+	if release != nil {
+		defer release()
+	}
 	s.settled()
 	if s.expiry != nil {
 		s.expiry.Stop()

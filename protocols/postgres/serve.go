@@ -72,13 +72,24 @@ func (c *client) connect(ctx context.Context, sess protocols.Session) (*session,
 	unavailable := func(err error) error {
 		return errors.Join(c.refuse(fatal("08006", "the upstream of this target cannot be reached or refuses the proxy", "The proxy's log has the reason.")), err)
 	}
-	cred, err := sess.Credential(ctx)
+	s, l, err := c.connectOnce(ctx, sess)
+	if errors.Is(err, errCredential) {
+		s, l, err = c.connectOnce(ctx, sess)
+	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	return s, c.welcome(s, l)
+}
+
+func (c *client) connectOnce(ctx context.Context, sess protocols.Session) (*session, *upstreamLogin, error) {
+	cred, err := sess.Credential(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	up, err := sess.Dial(ctx)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, nil, err
 	}
 	names := []string{"client_encoding", "standard_conforming_strings"}
 	values := []string{"UTF8", "on"}
@@ -90,10 +101,9 @@ func (c *client) connect(ctx context.Context, sess protocols.Session) (*session,
 	l, err := logIn(ctx, up, cred, c.up.version, names, values)
 	if err != nil {
 		up.Close()
-		return nil, unavailable(err)
+		return nil, nil, err
 	}
-	s := newSession(c, sess, up, cred, l)
-	return s, c.welcome(s, l)
+	return newSession(c, sess, up, cred, l), l, nil
 }
 
 // welcome sends the upstream's parameters, a cancel key of our own and

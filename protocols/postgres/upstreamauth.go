@@ -37,6 +37,10 @@ type errUpstream struct{ err error }
 func (e *errUpstream) Error() string { return "logging in upstream: " + e.err.Error() }
 func (e *errUpstream) Unwrap() error { return e.err }
 
+// errCredential is a credential that the upstream refused: it may have been
+// changed since it was read.
+var errCredential = errors.New("the credential was refused")
+
 // logIn encrypts as the credential's sslmode asks, starts up with the
 // settings of names and values, and authenticates.
 func logIn(ctx context.Context, up protocols.Upstream, cred protocols.Credential, version uint32, names, values []string) (*upstreamLogin, error) {
@@ -138,7 +142,11 @@ func (l *upstreamLogin) authenticate(up protocols.Upstream, cred protocols.Crede
 			}
 		case 'E':
 			r := readReport(b)
-			return fmt.Errorf("%s: %s (%s)", r.severity, r.message, r.code)
+			err := fmt.Errorf("%s: %s (%s)", r.severity, r.message, r.code)
+			if r.code == "28P01" || r.code == "28000" {
+				err = errors.Join(errCredential, err)
+			}
+			return err
 		case 'N':
 		case 'v':
 			l.version = min(l.version, f.uint32())
