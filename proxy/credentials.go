@@ -174,6 +174,20 @@ func (u *UpstreamUser) fits(id *facts.Identity) bool {
 	return slices.Contains(u.Identities, id.Name) || slices.ContainsFunc(id.Groups, func(g string) bool { return slices.Contains(u.Groups, g) })
 }
 
+// UserOf names whom an identity is to the backend; "" where it has no users.
+func (u *Upstream) UserOf(id *facts.Identity) string {
+	for i := range u.Users {
+		switch x := &u.Users[i]; {
+		case !x.fits(id):
+		case x.User == "" && x.Password.Role != "":
+			return "a user that Vault makes by " + x.Password.Role
+		default:
+			return x.User
+		}
+	}
+	return u.URL.User.Username()
+}
+
 // credential is what to log in upstream with for an identity. release is
 // called when the connection has ended.
 func (t *target) credential(ctx context.Context, id *facts.Identity, database string, fresh bool) (protocols.Credential, func(), error) {

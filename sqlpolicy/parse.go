@@ -259,7 +259,9 @@ func (l *loader) scope(n *strictyaml.Node) {
 	n.Map(map[string]func(*strictyaml.Node){
 		"groups": list(&s.Groups), "identities": list(&s.Identities),
 		"targets": list(&s.Targets), "databases": list(&s.Databases), "schemas": list(&s.Schemas),
-		"collections": list(&s.Collections), "models": list(&s.Models),
+		"collections": func(n *strictyaml.Node) { s.Collections = append(s.Collections, n.Strings()...) }, "models": list(&s.Models),
+		// The word of stores that call collections so.
+		"indexes": func(n *strictyaml.Node) { s.Collections = append(s.Collections, n.Strings()...) },
 	})
 	if len(s.Groups)+len(s.Identities) == 0 {
 		n.Problem("a scope needs groups or identities")

@@ -85,7 +85,7 @@ Then:         sallyport serve --config sallyport.yaml`,
 		Version:       version(),
 	}
 	root.SetVersionTemplate("sallyport {{.Version}}\n")
-	root.AddCommand(m.serveCommand(), m.demoCommand(), m.policyCommand(), m.sessionsCommand(), m.approvalsCommand(), m.replayCommand())
+	root.AddCommand(m.serveCommand(), m.demoCommand(), m.policyCommand(), m.sessionsCommand(), m.identitiesCommand(), m.approvalsCommand(), m.replayCommand(), m.reportCommand())
 	return root
 }
 

@@ -96,16 +96,25 @@ type explaining struct {
 func (m *Main) policyExplainCommand() *cobra.Command {
 	var x explaining
 	cmd := &cobra.Command{
-		Use:   "explain --config FILE --identity NAME STATEMENT",
+		Use:   "explain --config FILE --identity NAME [STATEMENT]",
 		Short: "Say what would become of a statement, and why, without running it",
 		Long: `Analyses a statement as a session of that identity would send it and shows its
 facts, what each rule makes of them, the masks, and the verdict. The schema is
 read from the target; no data is. With --schema it is taken from a catalog that
-a transcript refers to (catalogs/HASH.json.zst), and nothing is connected to.`,
+a transcript refers to (catalogs/HASH.json.zst), and nothing is connected to.
+
+Without a statement it shows the identity's effective rights: what it may reach, what it
+sees of each class, its budgets, the rules, and whose holds it may answer. The groups
+of an identity whose token says them are given by --groups.`,
 		Example: `  sallyport policy explain --config sallyport.yaml --identity alice "SELECT email FROM customers"
   sallyport policy explain --config sallyport.yaml --identity alice --policy new.yaml "DELETE FROM orders"`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return m.explain(cmd.Context(), x, args[0]) },
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return m.explainRights(x)
+			}
+			return m.explain(cmd.Context(), x, args[0])
+		},
 	}
 	configFlag(cmd, &x.config)
 	f := cmd.Flags()
@@ -119,10 +128,12 @@ a transcript refers to (catalogs/HASH.json.zst), and nothing is connected to.`,
 	return cmd
 }
 
-func (m *Main) explain(ctx context.Context, x explaining, text string) error {
+// asked loads what explain is about.
+func (x *explaining) asked() (*proxy.Config, *sqlpolicy.Policy, facts.Identity, error) {
+	id := facts.Identity{Name: x.identity, Kind: "human", Groups: x.groups}
 	c, err := proxy.LoadConfig(x.config, wires())
 	if err != nil {
-		return broken(err)
+		return nil, nil, id, broken(err)
 	}
 	path := c.Policy
 	if x.policy != "" {
@@ -130,13 +141,57 @@ func (m *Main) explain(ctx context.Context, x explaining, text string) error {
 	}
 	p, err := sqlpolicy.Load(path)
 	if err != nil {
-		return broken(err)
+		return nil, nil, id, broken(err)
 	}
-	id := facts.Identity{Name: x.identity, Kind: "human", Groups: x.groups}
-	for _, known := range c.Identities {
-		if known.Name == x.identity && len(x.groups) == 0 {
-			id.Groups, id.Kind = known.Groups, known.Kind
+	if len(x.groups) == 0 {
+		for _, known := range c.Identities {
+			if known.Name == x.identity {
+				id.Groups, id.Kind = known.Groups, known.Kind
+			}
 		}
+		for _, a := range c.Authorities {
+			for _, known := range a.Identities {
+				if known.Identity.Name == x.identity {
+					id = known.Identity
+				}
+			}
+		}
+	}
+	return c, p, id, nil
+}
+
+// explainRights shows what an identity may do, whatever it asks.
+func (m *Main) explainRights(x explaining) error {
+	if x.identity == "" {
+		return fail(errors.New("whose rights?"), "give --identity NAME, and --groups where a token says them")
+	}
+	c, p, id, err := x.asked()
+	if err != nil {
+		return err
+	}
+	r := p.Rights(id)
+	if x.json {
+		m.json(r)
+		return nil
+	}
+	if err := r.WriteText(m.Stdout); err != nil {
+		return err
+	}
+	for i := range c.Targets {
+		t := &c.Targets[i]
+		user := t.Upstream.UserOf(&id)
+		if user == "" {
+			user = "the target's key"
+		}
+		fmt.Fprintf(m.Stdout, "target     %s: the backend sees %s\n", t.Name, user)
+	}
+	return nil
+}
+
+func (m *Main) explain(ctx context.Context, x explaining, text string) error {
+	c, p, id, err := x.asked()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
