@@ -12,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy/console"
 	"github.com/sallyport-proxy/sallyport/replay"
 )
@@ -24,7 +23,7 @@ func (e *Engine) serveConsole() (end func(), err error) {
 		return nil, fmt.Errorf("console: %w", err)
 	}
 	srv := console.Server(console.Handler(console.Options{
-		Engine: consoleView{e}, Approvals: approvalsView{e}, Transcripts: e.archive, Token: e.keys.AdminToken,
+		Engine: consoleView{e}, Approvals: approvalsView{e}, Identities: identitiesView{e}, Transcripts: e.archive, Token: e.keys.AdminToken,
 		Metrics: promhttp.HandlerFor(e.metrics.registry, promhttp.HandlerOpts{}),
 	}))
 	served := make(chan struct{})
@@ -67,7 +66,7 @@ func (v consoleView) Kill(id, by string) bool {
 		return false
 	}
 	v.e.log.Warn().Str("session", id).Str("by", by).Msg("session killed")
-	s.kill(&protocols.Denial{Kind: protocols.DenyShutdown, Message: "terminating connection: an administrator ended the session", At: -1})
+	s.kill(killedDenial)
 	return true
 }
 

@@ -75,12 +75,12 @@ func (e *Engine) Reload() {
 	e.book.Store(book)
 	e.broken.Store(nil)
 	e.metrics.reloads.WithLabelValues("taken").Inc()
-	e.log.Info().Str("policy", policy.Hash[:12]).Msg("reloaded")
 	for _, s := range e.all() {
 		if why := book.Holds(s.caller); why != "" {
 			s.kill(&protocols.Denial{Kind: protocols.DenyShutdown, Message: "terminating connection: " + why, At: -1})
 		}
 	}
+	e.log.Info().Str("policy", policy.Hash[:12]).Msg("reloaded")
 }
 
 func (e *Engine) refuseReload(err error) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/console"
 	"github.com/sallyport-proxy/sallyport/proxy/identity"
 )
 
@@ -14,6 +15,9 @@ const revokedEvery = 300 * time.Millisecond
 
 // revokedDenial ends sessions of an identity that was revoked.
 var revokedDenial = &protocols.Denial{Kind: protocols.DenyShutdown, Message: "terminating connection: the identity was revoked", At: -1}
+
+// killedDenial ends sessions that an administrator ends.
+var killedDenial = &protocols.Denial{Kind: protocols.DenyShutdown, Message: "terminating connection: an administrator ended the session", At: -1}
 
 // revoked are the names that may not log in, as the state has them.
 type revoked struct {
@@ -39,10 +43,8 @@ func (e *Engine) loadRevoked(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
-	for _, s := range e.all() {
-		if names[s.identity.Name] {
-			s.kill(revokedDenial)
-		}
+	for name := range names {
+		e.killIdentity(name, revokedDenial)
 	}
 	return nil
 }
@@ -66,22 +68,46 @@ func (e *Engine) watchRevoked(ctx context.Context) {
 	}
 }
 
-// Revoke keeps a name from logging in and ends its sessions. Once it returns
-// the list is in the state.
-func (e *Engine) Revoke(ctx context.Context, r identity.Revocation) error {
-	if err := e.revocations.Add(ctx, r); err != nil {
-		return err
+// killIdentity ends the sessions of a name, and returns how many.
+func (e *Engine) killIdentity(name string, why *protocols.Denial) int {
+	n := 0
+	for _, s := range e.all() {
+		if s.identity.Name == name {
+			s.kill(why)
+			n++
+		}
 	}
-	e.log.Warn().Str("identity", r.Name).Str("by", r.By).Str("reason", r.Reason).Msg("identity revoked")
-	return e.loadRevoked(ctx)
+	return n
 }
 
-// Restore takes a name off the list; false where it was not on it.
-func (e *Engine) Restore(ctx context.Context, name, by string) (bool, error) {
-	was, err := e.revocations.Remove(ctx, name)
+// identitiesView is the engine's callers as the console sees them.
+type identitiesView struct{ e *Engine }
+
+var _ console.Identities = identitiesView{}
+
+func (v identitiesView) Revoked(ctx context.Context) (any, error) { return v.e.revocations.List(ctx) }
+
+func (v identitiesView) Revoke(ctx context.Context, name, by, reason string) (int, error) {
+	e := v.e
+	if err := e.revocations.Add(ctx, identity.Revocation{Name: name, At: e.now(), By: by, Reason: reason}); err != nil {
+		return 0, err
+	}
+	e.log.Warn().Str("identity", name).Str("by", by).Str("reason", reason).Msg("identity revoked")
+	n := e.killIdentity(name, revokedDenial)
+	return n, e.loadRevoked(ctx)
+}
+
+func (v identitiesView) Restore(ctx context.Context, name, by string) (bool, error) {
+	was, err := v.e.revocations.Remove(ctx, name)
 	if err != nil || !was {
 		return false, err
 	}
-	e.log.Warn().Str("identity", name).Str("by", by).Msg("identity restored")
-	return true, e.loadRevoked(ctx)
+	v.e.log.Warn().Str("identity", name).Str("by", by).Msg("identity restored")
+	return true, v.e.loadRevoked(ctx)
+}
+
+func (v identitiesView) KillIdentity(name, by string) int {
+	n := v.e.killIdentity(name, killedDenial)
+	v.e.log.Warn().Str("identity", name).Str("by", by).Int("sessions", n).Msg("an identity's sessions were killed")
+	return n
 }

@@ -156,11 +156,20 @@ func (m *Main) sessionsTailCommand() *cobra.Command {
 
 func (m *Main) sessionsKillCommand() *cobra.Command {
 	var r remote
+	var identity string
 	cmd := &cobra.Command{
-		Use:   "kill SESSION",
-		Short: "End a session at once, in mid-result too",
-		Args:  cobra.ExactArgs(1),
+		Use:   "kill SESSION | --identity NAME",
+		Short: "End a session, or all of an identity's, at once, in mid-result too",
+		Long: `Ends sessions at once. Who holds a good token or password can log in again:
+` + "`sallyport identities revoke`" + ` keeps an identity out.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 1) == (identity != "") {
+				return fail(errors.New("give a session or --identity"), "sallyport sessions list --live")
+			}
+			if identity != "" {
+				return m.endIdentity(cmd.Context(), &r, identity, "kill", nil, "ended %d sessions of %s\n")
+			}
 			body, err := r.do(cmd.Context(), http.MethodPost, "/api/v1/sessions/"+url.PathEscape(args[0])+"/kill", nil)
 			if err != nil {
 				return err
@@ -171,5 +180,6 @@ func (m *Main) sessionsKillCommand() *cobra.Command {
 		},
 	}
 	r.flags(cmd)
+	cmd.Flags().StringVar(&identity, "identity", "", "end all sessions of this identity")
 	return cmd
 }

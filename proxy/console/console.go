@@ -47,6 +47,7 @@ type Status struct {
 type Options struct {
 	Engine      Engine
 	Approvals   Approvals
+	Identities  Identities
 	Transcripts *archive.Archive
 	Token       string
 	Metrics     http.Handler
@@ -64,6 +65,10 @@ func Handler(o Options) http.Handler {
 	mux.Handle("GET /api/v1/sessions/{id}", c.admin(c.session))
 	mux.Handle("GET /api/v1/sessions/{id}/events", c.admin(c.events))
 	mux.Handle("POST /api/v1/sessions/{id}/kill", c.admin(c.kill))
+	mux.Handle("GET /api/v1/identities/revoked", c.admin(c.revoked))
+	mux.Handle("POST /api/v1/identities/{name}/revoke", c.admin(c.revoke))
+	mux.Handle("POST /api/v1/identities/{name}/restore", c.admin(c.restore))
+	mux.Handle("POST /api/v1/identities/{name}/kill", c.admin(c.killIdentity))
 	mux.Handle("GET /api/v1/approvals", c.approver(c.holds))
 	mux.Handle("GET /api/v1/approvals/{id}", c.approver(c.hold))
 	mux.Handle("POST /api/v1/approvals/{id}/approve", c.approver(c.answer(true)))
