@@ -46,7 +46,7 @@ func (v *Vault) Open(ca string) error {
 		}
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return errors.New("Vault's CA file holds no certificate")
+			return errors.New("the CA file of Vault holds no certificate")
 		}
 	}
 	v.client = &http.Client{
@@ -75,7 +75,7 @@ func (v *Vault) fail(err error) {
 func (v *Vault) do(ctx context.Context, method, path string, body, into any) error {
 	token, err := v.Token()
 	if err != nil {
-		return fmt.Errorf("Vault's token: %w", err)
+		return fmt.Errorf("the token for Vault: %w", err)
 	}
 	var content io.Reader
 	if body != nil {
@@ -101,20 +101,20 @@ func (v *Vault) do(ctx context.Context, method, path string, body, into any) err
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("Vault's answer: %w", err)
+		return fmt.Errorf("the answer of Vault: %w", err)
 	}
 	if resp.StatusCode/100 != 2 {
 		var e struct {
 			Errors []string `json:"errors"`
 		}
 		_ = json.Unmarshal(answer, &e)
-		return fmt.Errorf("Vault says of %s: %s %.200s", path, resp.Status, strings.Join(e.Errors, "; "))
+		return fmt.Errorf("asking Vault of %s: %s %.200s", path, resp.Status, strings.Join(e.Errors, "; "))
 	}
 	if into == nil {
 		return nil
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return errors.New("Vault's answer is not what its API promises") // it may hold a secret
+		return errors.New("the answer of Vault is not what its API promises") // it may hold a secret
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ func (v *Vault) kv(ctx context.Context, mount, path, key string) (string, error)
 	}
 	s, ok := answer.Data.Data[key].(string)
 	if !ok || s == "" {
-		return "", fmt.Errorf("Vault has no text under %s of %s/%s", key, mount, path)
+		return "", fmt.Errorf("there is no text in Vault under %s of %s/%s", key, mount, path)
 	}
 	return s, nil
 }
@@ -166,7 +166,7 @@ func (v *Vault) newLease(ctx context.Context, mount, role string) (*lease, error
 		return nil, err
 	}
 	if l.Data.User == "" || l.Data.Password == "" || l.Seconds <= 0 {
-		return nil, fmt.Errorf("Vault's answer for %s/creds/%s has no login, or one without an end", mount, role)
+		return nil, fmt.Errorf("the answer of Vault for %s/creds/%s has no login, or one without an end", mount, role)
 	}
 	l.whole = time.Duration(l.Seconds) * time.Second
 	l.ends = v.now().Add(l.whole)
