@@ -35,5 +35,23 @@ func StatisticsColumns() []string {
 		"pg_catalog.pg_stat_replication_slots.*", "pg_catalog.pg_replication_slots.*_lsn", "pg_catalog.pg_replication_slots.safe_wal_size",
 		"pg_catalog.pg_backend_memory_contexts.*", "pg_catalog.pg_shmem_allocations.*",
 		"pg_catalog.pg_largeobject.data", "pg_catalog.pg_largeobject.pageno",
+
+		// MySQL and MariaDB. DIAGNOSTICS is what SHOW WARNINGS reads.
+		"information_schema.DIAGNOSTICS.*",
+		"information_schema.TABLES.TABLE_ROWS", "information_schema.TABLES.AVG_ROW_LENGTH", "information_schema.TABLES.*DATA_LENGTH",
+		"information_schema.TABLES.*INDEX_LENGTH", "information_schema.TABLES.DATA_FREE", "information_schema.TABLES.CHECKSUM",
+		"information_schema.TABLES.UPDATE_TIME",
+		"information_schema.PARTITIONS.TABLE_ROWS", "information_schema.PARTITIONS.AVG_ROW_LENGTH", "information_schema.PARTITIONS.*DATA_LENGTH",
+		"information_schema.PARTITIONS.*INDEX_LENGTH", "information_schema.PARTITIONS.DATA_FREE", "information_schema.PARTITIONS.CHECKSUM",
+		"information_schema.PARTITIONS.UPDATE_TIME",
+		"information_schema.STATISTICS.CARDINALITY",
+		"information_schema.PROCESSLIST.INFO*", "information_schema.PROCESSLIST.EXAMINED_ROWS", "information_schema.PROCESSLIST.*MEMORY*",
+		"information_schema.PROCESSLIST.PROGRESS", "information_schema.PROCESSLIST.*STAGE",
+		"information_schema.*_STATUS.VARIABLE_VALUE", "information_schema.*_STATISTICS.*", "information_schema.USER_VARIABLES.VARIABLE_VALUE",
+		"information_schema.PROFILING.*", "information_schema.OPTIMIZER_TRACE.*", "information_schema.INNODB_*.*", "information_schema.XTRADB_*.*",
+		"information_schema.FILES.*", "information_schema.TABLESPACES.*", "information_schema.KEY_CACHES.*", "information_schema.QUERY_*.*",
+		"mysql.innodb_*_stats.*", "mysql.table_stats.*", "mysql.column_stats.*", "mysql.index_stats.*", "mysql.general_log.*", "mysql.slow_log.*",
+		"mysql.transaction_registry.*",
+		"performance_schema.*.*", "sys.*.*",
 	}
 }

@@ -184,6 +184,6 @@ func (a *analysis) compareSubquery(e *env, x *ast.CompareSubqueryExpr, at int) v
 	if x.Op == opcode.EQ || x.Op == opcode.NE {
 		how = a.equal
 	}
-	a.withRows(d, p, "the operator "+x.Op.String(), a.expr(d, x.L), x.R, how)
+	a.withRows(d, p, "the operator "+literalOp(x.Op), a.expr(d, x.L), x.R, how)
 	return value{t: boolType, Value: lineage.Value{Noisy: true}}
 }

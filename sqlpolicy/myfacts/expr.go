@@ -248,16 +248,16 @@ func (a *analysis) binary(e *env, x *ast.BinaryOperationExpr, at int) value {
 		a.condition(p, "a condition", r)
 		return value{t: boolType, Value: lineage.Value{Noisy: l.Noisy || r.Noisy}}
 	case opcode.EQ, opcode.NE, opcode.NullEQ:
-		return a.equal(p, "the operator "+x.Op.String(), a.expr(d, x.L), a.expr(d, x.R))
+		return a.equal(p, "the operator "+literalOp(x.Op), a.expr(d, x.L), a.expr(d, x.R))
 	case opcode.LT, opcode.GT, opcode.LE, opcode.GE:
-		return a.compareBy(p, "the operator "+x.Op.String(), a.expr(d, x.L), a.expr(d, x.R))
+		return a.compareBy(p, "the operator "+literalOp(x.Op), a.expr(d, x.L), a.expr(d, x.R))
 	}
 	l, r := a.expr(e, x.L), a.expr(e, x.R)
 	t := typ{class: clsInt}
 	if l.t.class != clsInt || r.t.class != clsInt || x.Op == opcode.Div {
 		t = typ{class: clsDecimal}
 	}
-	return a.opaqueUnless(e.place(a.at(at)), "the operator "+x.Op.String(), t, l, r)
+	return a.opaqueUnless(e.place(a.at(at)), "the operator "+literalOp(x.Op), t, l, r)
 }
 
 // opaqueUnless is the result of an operation that may fail: it tells nothing
@@ -285,7 +285,7 @@ func (a *analysis) unary(e *env, x *ast.UnaryOperationExpr, at int) value {
 		v.text = &text
 		return v
 	}
-	return a.opaqueUnless(e.place(a.at(at)), "the operator "+x.Op.String(), v.t, v)
+	return a.opaqueUnless(e.place(a.at(at)), "the operator "+literalOp(x.Op), v.t, v)
 }
 
 // variable reads or sets a variable.

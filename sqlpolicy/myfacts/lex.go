@@ -328,6 +328,9 @@ func (l *lexer) wordOrNumber() error {
 		l.i++
 	}
 	l.add(tokWord, from)
+	if err := l.deep(from); err != nil {
+		return err
+	}
 	return l.spacedFunction()
 }
 

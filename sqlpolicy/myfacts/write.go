@@ -66,7 +66,7 @@ func (a *analysis) assign(r *catalog.Relation, i int, v value) {
 func (a *analysis) written(r *catalog.Relation, values map[int]value, insert bool) {
 	assigned := func(i int) bool {
 		_, ok := values[i]
-		return ok || insert && r.Columns[i].Default != ""
+		return ok || insert && r.Columns[i].Default != "" && r.Columns[i].Default != "NULL"
 	}
 	row := slices.Clone(a.scan(r).columns)
 	for i := range row {
