@@ -568,8 +568,10 @@ func (o *one) loadData(s *ast.LoadDataStmt) {
 			o.fail(notUnderstood("this LOAD DATA", -1))
 		}
 	}
-	for i := range values {
-		o.touch([]facts.ColumnRef{{Table: o.table(r), Column: i}})
+	for i := range r.Columns {
+		if _, ok := values[i]; ok {
+			o.touch([]facts.ColumnRef{{Table: o.table(r), Column: i}})
+		}
 	}
 	o.written(r, values, true)
 	o.triggers(r, "insert")
