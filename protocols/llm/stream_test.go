@@ -131,7 +131,7 @@ var texts = []string{
 func TestChunks(t *testing.T) {
 	d := detector(t)
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 2000 {
+	for range 200 {
 		type text struct {
 			choice int
 			path   string // a format of the delta
@@ -230,7 +230,7 @@ func TestChunksKeepTheRest(t *testing.T) {
 func TestResponseEvents(t *testing.T) {
 	d := detector(t)
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 500 {
+	for range 100 {
 		s := texts[r.IntN(len(texts))]
 		masked, _ := d.Append(nil, []byte(s))
 		re := &respEvents{pieces: pieces{d: d}}

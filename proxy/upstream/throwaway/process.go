@@ -28,6 +28,7 @@ type program struct {
 	log   *os.File
 	path  string
 	args  []string
+	env   []string // beside environment
 }
 
 // start starts the program in a process group of its own: an interrupt at the terminal is ours to
@@ -35,7 +36,7 @@ type program struct {
 func (pr program) start() (*process, error) {
 	cmd := exec.Command(pr.path, pr.args...)
 	cmd.Dir = pr.dir
-	cmd.Env = environment()
+	cmd.Env = append(environment(), pr.env...)
 	if pr.stdin != "" {
 		cmd.Stdin = strings.NewReader(pr.stdin)
 	}
