@@ -420,3 +420,34 @@ func TestLLMUpstreamGone(t *testing.T) {
 		t.Errorf("%d %s", status, got)
 	}
 }
+
+// TestLLMHold: a held prompt passes once it is granted, masked all the same.
+func TestLLMHold(t *testing.T) {
+	d := startDouble(t)
+	p := startLLM(t, llmPolicy, d.URL)
+	body := chat("my number is 078-05-1120")
+	status, got := p.ask(t, "rag", "POST", "/v1/chat/completions", body)
+	var e struct {
+		Error struct {
+			Code string
+			Hold string `json:"hold_id"`
+		}
+	}
+	if err := json.Unmarshal([]byte(got), &e); err != nil || status != 403 || e.Error.Code != "sallyport_held" || e.Error.Hold == "" || d.last() != "" {
+		t.Fatalf("%d %s, sent %q", status, got, d.last())
+	}
+	var out bytes.Buffer
+	m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}
+	if code := m.Run(t.Context(), []string{"approvals", "list", "--config", p.config, "--json"}); code != 0 || strings.Contains(out.String(), "078-05-1120") || !strings.Contains(out.String(), "my number is") {
+		t.Errorf("%d: approvers see %s", code, out.String())
+	}
+	if code := m.Run(t.Context(), []string{"approvals", "approve", "--config", p.config, "--as", "dana", e.Error.Hold}); code != 0 {
+		t.Fatalf("approve ended with %d: %s", code, out.String())
+	}
+	if status, got = p.ask(t, "rag", "POST", "/v1/chat/completions", body); status != 200 || !strings.Contains(d.last(), "my number is [redacted]") {
+		t.Errorf("granted: %d %s, sent %q", status, got, d.last())
+	}
+	if status, _ = p.ask(t, "rag", "POST", "/v1/chat/completions", body); status != 403 {
+		t.Errorf("a second time: %d", status)
+	}
+}
