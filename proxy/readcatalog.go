@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/rs/zerolog"
@@ -19,6 +20,14 @@ func ReadCatalog(ctx context.Context, c *Config, t *Target, known []protocols.Pr
 	if file != "" {
 		return readCatalogFile(file)
 	}
+	own := *t
+	if i := slices.IndexFunc(known, func(p protocols.Protocol) bool { return p.Name == t.Protocol }); i >= 0 && own.Upstream.TLSMode == "" {
+		var err error
+		if own.Upstream.TLSMode, err = tlsMode(&known[i], own.Upstream.URL); err != nil {
+			return nil, err
+		}
+	}
+	t = &own
 	e := &Engine{config: c, protocols: known, log: zerolog.Nop(), metrics: newMetrics()}
 	tg, err := e.newTarget(t)
 	if err != nil {
