@@ -82,7 +82,7 @@ func (st *statement) parseParams(f *fields, flags byte, caps uint32, long map[in
 
 func (st *statement) param(f *fields, i int, nulls []byte, long map[int][]byte) (facts.Param, bool) {
 	t := st.types[i]
-	p := facts.Param{Known: true, Type: typeNames[t.typ]}
+	p := facts.Param{Known: true, Type: typeNames[t.typ], Kind: (&column{typ: t.typ}).kind()}
 	if data, ok := long[i]; ok && i < st.params {
 		p.Text = paramText(data)
 		return p, true

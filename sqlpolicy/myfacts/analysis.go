@@ -41,6 +41,10 @@ type analysis struct {
 	steps    int
 	// variables are the user variables that the statement sets.
 	variables []string
+	// ordered says that the order of the rows of what is being analysed is
+	// decided, or tells nothing.
+	ordered bool
+	nested  int // queries whose rows another one reads
 	// loosePar says that parameters come from user variables: their types are
 	// not known.
 	loosePar bool

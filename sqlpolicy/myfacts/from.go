@@ -54,7 +54,9 @@ func (a *analysis) source(e *env, s *ast.TableSource) []item {
 		if s.Lateral {
 			a.fail(notUnderstood("LATERAL", -1))
 		}
+		a.nested++
 		body := a.result(sub, s.Source)
+		a.nested--
 		en = &entry{columns: derived(body.columns)}
 		a.unique(en.columns)
 	}

@@ -331,7 +331,11 @@ func (a *analysis) window(e *env, w *ast.WindowSpec) {
 	p := d.place(-1)
 	if w.PartitionBy != nil {
 		for _, by := range w.PartitionBy.Items {
-			a.known(p, "PARTITION BY", a.expr(d, by.Expr))
+			v := a.expr(d, by.Expr)
+			a.known(p, "PARTITION BY", v)
+			if len(v.Flow) > 0 {
+				a.compared(p, "PARTITION BY, which sorts", v)
+			}
 		}
 	}
 	if w.OrderBy != nil {

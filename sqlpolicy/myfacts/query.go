@@ -21,7 +21,10 @@ func (a *analysis) result(e *env, n ast.Node) *entry {
 		return a.selectStmt(e, x)
 	case *ast.SetOprStmt:
 		e = a.withClause(e, x.With)
+		before := a.ordered
+		a.ordered = (before || e.pred) && x.Limit == nil || a.orders(x.OrderBy) || a.orders(x.SelectList.OrderBy)
 		out := a.setOperation(e, x.SelectList.Selects, x.SelectList.With)
+		a.ordered = before
 		a.onResult(e, out, x.SelectList.OrderBy, x.SelectList.Limit)
 		a.onResult(e, out, x.OrderBy, x.Limit)
 		return out
@@ -48,7 +51,15 @@ type target struct {
 }
 
 func (a *analysis) selectStmt(e *env, s *ast.SelectStmt) *entry {
-	e = a.withClause(e, s.With)
+	defer a.ordering(e, s)()
+	if s.With != nil {
+		ordered := a.ordered
+		a.ordered = ordered && !innerLimit(s)
+		a.nested++
+		e = a.withClause(e, s.With)
+		a.nested--
+		a.ordered = ordered
+	}
 	if s.Kind != ast.SelectStmtKindSelect {
 		return a.tableOrValues(e, s)
 	}
@@ -69,7 +80,11 @@ func (a *analysis) selectStmt(e *env, s *ast.SelectStmt) *entry {
 	d.aliased = true
 	if s.GroupBy != nil {
 		for _, by := range s.GroupBy.Items {
-			a.known(d.place(a.at(exprAt(by.Expr))), "GROUP BY", a.sortItem(d, by.Expr, targets))
+			v := a.sortItem(d, by.Expr, targets)
+			a.known(d.place(a.at(exprAt(by.Expr))), "GROUP BY", v)
+			if !a.orders(s.OrderBy) && len(v.Flow) > 0 && !(e.pred && s.Limit == nil) {
+				a.compared(d.place(a.at(exprAt(by.Expr))), "GROUP BY, which sorts where ORDER BY does not", v)
+			}
 		}
 	}
 	if s.Having != nil {
@@ -86,6 +101,7 @@ func (a *analysis) selectStmt(e *env, s *ast.SelectStmt) *entry {
 	}
 	a.orderBy(d, s.OrderBy, targets)
 	a.limit(d, s.Limit)
+	a.unordered(q, s)
 	out := &entry{}
 	for _, t := range targets {
 		out.columns = append(out.columns, t.column)

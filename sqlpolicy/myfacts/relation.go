@@ -17,6 +17,8 @@ type scanned struct {
 	columns []column
 	// reads are the columns that a view's conditions read.
 	reads []facts.ColumnRef
+	// ordered says that the order of its rows was decided where it was read.
+	ordered bool
 }
 
 // sameTable compares names of tables and databases, and aliases of tables.
@@ -137,7 +139,7 @@ func (a *analysis) ownColumns(r *catalog.Relation) []column {
 
 // scan is what reading a relation brings into scope.
 func (a *analysis) scan(r *catalog.Relation) *scanned {
-	if s, ok := a.scanned[r]; ok {
+	if s, ok := a.scanned[r]; ok && (!s.ordered || a.ordered || !isView(r)) {
 		a.touch(s.reads)
 		return s
 	}
@@ -145,7 +147,7 @@ func (a *analysis) scan(r *catalog.Relation) *scanned {
 		a.fail(&facts.Problem{Code: "1462", At: -1, Message: fmt.Sprintf("`%s`.`%s` contains view recursion", r.Schema, r.Name)})
 		return &scanned{}
 	}
-	s := &scanned{columns: a.ownColumns(r)}
+	s := &scanned{columns: a.ownColumns(r), ordered: a.ordered}
 	a.scanned[r] = s
 	a.building = append(a.building, r)
 	a.stack = append(a.stack, newArm())
@@ -174,7 +176,9 @@ func (a *analysis) expandView(r *catalog.Relation, s *scanned) {
 			unknown()
 			return
 		}
+		a.nested++
 		body = a.result(a.top(), node)
+		a.nested--
 	})
 	if body == nil || len(body.columns) != len(s.columns) {
 		unknown()

@@ -314,8 +314,10 @@ func (o *one) createTable(s *ast.CreateTableStmt) {
 	rel := o.tableToBe(s)
 	if s.Select != nil {
 		m := o.enter()
+		o.ordered = true
 		body := o.result(o.top(), s.Select)
 		o.leave()
+		o.ordered = false
 		cols := derived(body.columns)
 		o.store(o.fullName(s.Table), cols)
 		for _, c := range cols {

@@ -253,7 +253,9 @@ func (o *one) insert(s *ast.InsertStmt) {
 	}
 	if s.Select != nil {
 		n := o.enter()
+		o.ordered = true // a table keeps no order
 		body := o.result(o.top(), s.Select)
+		o.ordered = false
 		o.leave()
 		bound = bounds{a: o.analysis}.query(s.Select)
 		m.relations = append(m.relations, n.relations...)
