@@ -395,3 +395,25 @@ func TestManyPasswords(t *testing.T) {
 	must(t, connect(t, strings.ReplaceAll(twinConn(c.port), "ana", "sam")), "SELECT 1")
 	must(t, connect(t, c.as("rag", c.idp.Token(t, "rag"))), "SELECT 1")
 }
+
+// TestRevokedElsewhere: proxies that share a state follow what one of them
+// revokes, within a second.
+func TestRevokedElsewhere(t *testing.T) {
+	c := startCalling(t, permissive)
+	port := freePort(t)
+	second := writeProxy(t, permissive, target{name: "shop", port: port, password: "backend-secret", upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", c.server.Address())})
+	second.write(t, "sallyport.yaml", strings.Replace(readFile(t, second.config), "identities:", fmt.Sprintf("storage: {state: \"sqlite:%s\"}\nidentities:", filepath.Join(c.dir, "var", "state.db")), 1))
+	second.serve(t)
+	victim, other := connect(t, twinConn(port)), connect(t, strings.ReplaceAll(twinConn(port), "ana", "sam"))
+	result := reading(t, victim)
+	if code, out := runMain(t, "identities", "revoke", "--config", c.config, "ana"); code != 0 {
+		t.Fatal(out)
+	}
+	if err := within(t, time.Second, "on another proxy", result); !endedBy(err, "revoked") {
+		t.Errorf("on another proxy: %v", err)
+	}
+	must(t, other, "SELECT 1")
+	if err := tryConnect(twinConn(port)); !hasCode(err, "28P01") {
+		t.Errorf("a login there: %v", err)
+	}
+}
