@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy/approval"
 	"github.com/sallyport-proxy/sallyport/proxy/console"
 )
@@ -44,7 +45,7 @@ func (v approvalsView) approver(who console.Who) approval.Approver {
 	if who.Admin {
 		return approval.Approver{ID: "admin token", Name: who.Name, Via: "admin token", Admin: true}
 	}
-	return approval.Approver{ID: "identity " + who.Name, Name: who.Name, Groups: v.e.book.Load().Groups(who.Name)}
+	return approval.Approver{ID: "identity " + who.Name, Name: who.Name, Groups: who.Groups}
 }
 
 // Answer takes an approver's answer.
@@ -66,17 +67,18 @@ func (v approvalsView) Answer(ctx context.Context, who console.Who, id string, a
 	return h, toAnswer(err)
 }
 
-func (v approvalsView) Approver(address, name, secret string) bool {
-	book := v.e.book.Load()
-	now := v.e.now()
-	if !v.e.failures.MayTry(address, name, now) || v.e.revoked.has(name) {
-		return false
+// Approver takes what any wire takes of an identity: its password, or its
+// token under the token's own name.
+func (v approvalsView) Approver(ctx context.Context, address, name, secret string) ([]string, bool) {
+	e := v.e
+	if now := e.now(); name == "" || !e.failures.MayTry(address, name, now) {
+		return nil, false
 	}
-	if !book.Knows(name, secret) {
-		v.e.failures.Failed(address, name, now)
-		return false
+	c, err := e.book.Load().Identify(ctx, protocols.Login{User: name, Method: "token", Secret: secret, Address: address})
+	if err != nil && !toRefused(err).Unavailable {
+		e.failures.Failed(address, name, e.now())
 	}
-	return true
+	return c.Groups, err == nil && !e.revoked.has(c.Name)
 }
 
 // toAnswer gives the errors that are the caller's fault their status.

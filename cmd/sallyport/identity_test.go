@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -415,5 +416,47 @@ func TestRevokedElsewhere(t *testing.T) {
 	must(t, other, "SELECT 1")
 	if err := tryConnect(twinConn(port)); !hasCode(err, "28P01") {
 		t.Errorf("a login there: %v", err)
+	}
+}
+
+// TestTokenApproves: who has a token answers holds as their groups allow, and
+// not their own.
+func TestTokenApproves(t *testing.T) {
+	c := startCalling(t, "version: 1\nrules: [{name: writes, when: 'stmt.action == \"delete\"', then: hold, approvers: {groups: [etl], within: 1m}}]\n")
+	c.idp.Register(idptest.Client{Subject: "eva", Audience: []string{"sallyport"}, Claims: map[string]any{"groups": []string{"etl"}}})
+	held := func(user string) (<-chan error, string) {
+		conn := connect(t, c.as(user, c.idp.Token(t, user)))
+		done := make(chan error, 1)
+		go func() { done <- execute(context.Background(), conn, "simple", "DELETE FROM orders WHERE id < 0") }()
+		for { // until the hold is there
+			_, list := runMain(t, "approvals", "list", "--config", c.config, "--json")
+			var h struct {
+				ID string `json:"id"`
+			}
+			if json.Unmarshal([]byte(list), &h) == nil && h.ID != "" {
+				return done, h.ID
+			}
+			select {
+			case err := <-done:
+				t.Fatalf("it was not held: %v", err)
+			default:
+			}
+		}
+	}
+	answer := func(user, token, id string) (int, string) {
+		t.Setenv(passwordVariable, token)
+		return runMain(t, "approvals", "approve", "--config", c.config, "--user", user, id)
+	}
+	done, id := held("etl")
+	for name, x := range map[string][2]string{"its own": {"etl", c.idp.Token(t, "etl")}, "another group": {"rag", c.idp.Token(t, "rag")}, "another's token": {"eva", c.idp.Token(t, "etl")}} {
+		if code, out := answer(x[0], x[1], id); code == 0 {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+	if code, out := answer("eva", c.idp.Token(t, "eva"), id); code != 0 {
+		t.Fatalf("exit %d: %s", code, out)
+	}
+	if err := within(t, 20*time.Second, "the held statement", done); err != nil {
+		t.Error(err)
 	}
 }

@@ -20,14 +20,15 @@ type Approvals interface {
 	// the caller's.
 	Answer(ctx context.Context, who Who, id string, a Answer) (any, error)
 	// Approver says whether a name and password or token are an identity's
-	// that may look at holds and answer them.
-	Approver(address, name, secret string) bool
+	// that may look at holds and answer them, and in which groups it is.
+	Approver(ctx context.Context, address, name, secret string) (groups []string, ok bool)
 }
 
 // Who is looking or answering.
 type Who struct {
-	Name  string // of an identity; with the admin token, what it says
-	Admin bool   // by the admin token
+	Name   string   // of an identity; with the admin token, what it says
+	Groups []string // of the identity
+	Admin  bool     // by the admin token
 }
 
 // Answer is one approver's.
@@ -57,12 +58,13 @@ func (c *console) approver(h func(w http.ResponseWriter, r *http.Request, who Wh
 			byToken.ServeHTTP(w, r)
 			return
 		}
-		if !c.Approvals.Approver(addressOf(r), name, secret) {
+		groups, ok := c.Approvals.Approver(r.Context(), addressOf(r), name, secret)
+		if !ok {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			fail(w, http.StatusUnauthorized, "name or password is wrong, or there were too many failures")
 			return
 		}
-		h(w, r, Who{Name: name})
+		h(w, r, Who{Name: name, Groups: groups})
 	})
 }
 

@@ -63,12 +63,16 @@ func (c *console) page(h func(w http.ResponseWriter, r *http.Request, who Who)) 
 		head.Set("Referrer-Policy", "no-referrer")
 		head.Set("Cache-Control", "no-store")
 		name, secret, ok := r.BasicAuth()
-		if !ok || !c.Approvals.Approver(addressOf(r), name, secret) {
-			head.Set("WWW-Authenticate", `Basic realm="Sallyport: an identity of the configuration", charset="UTF-8"`)
+		var groups []string
+		if ok {
+			groups, ok = c.Approvals.Approver(r.Context(), addressOf(r), name, secret)
+		}
+		if !ok {
+			head.Set("WWW-Authenticate", `Basic realm="Sallyport: an identity", charset="UTF-8"`)
 			http.Error(w, "Log in with the name and password, or token, of an identity.", http.StatusUnauthorized)
 			return
 		}
-		h(w, r, Who{Name: name})
+		h(w, r, Who{Name: name, Groups: groups})
 	}))
 }
 

@@ -236,14 +236,6 @@ func (b *Book) token(ctx context.Context, l protocols.Login) (Caller, error) {
 // password or a token.
 func (b *Book) Static(name string) bool { return b.byName[name] != nil }
 
-// Groups are those of a static identity, nil for an unknown one.
-func (b *Book) Groups(name string) []string {
-	if e := b.byName[name]; e != nil {
-		return e.identity.Groups
-	}
-	return nil
-}
-
 // Knows says whether secret is the name's password or token. It takes as long
 // for an unknown name.
 func (b *Book) Knows(name, secret string) bool {
