@@ -80,7 +80,8 @@ func (c *chunks) rewrite(v *httpgate.Value) [][]byte {
 	w := rewriter{member: c.member}
 	if c.d != nil {
 		w.text = func(dst []byte, path []string, s string, name bool) []byte {
-			if name || len(path) < 3 || path[0] != "choices" || whole(path[len(path)-1]) || len(c.texts) >= maxTexts {
+			last := path[max(0, len(path)-1):]
+			if name || len(path) < 3 || path[0] != "choices" || !element(path[1]) || element(path[2]) || element(last[0]) || whole(last[0]) || len(c.texts) >= maxTexts {
 				return c.appendWhole(dst, s)
 			}
 			t := c.get(strings.Join(path, "\x00"), path)
@@ -136,28 +137,24 @@ func (c *chunks) tail(t *piece, text string) []byte {
 	b = append(b, `"choices":[{"index":`...)
 	b = append(b, strings.TrimPrefix(t.path[1], "#")...)
 	b = append(b, ',')
-	b = nest(b, t.path[2:], text)
+	b = c.nest(b, t.path[2:], text)
 	return append(b, `,"finish_reason":null}]}`...)
 }
 
 // nest writes the members down to a text: delta, tool_calls, #1, function …
-func nest(b []byte, path []string, text string) []byte {
-	if i, ok := strings.CutPrefix(path[0], "#"); ok {
-		b = append(append(b, `[{"index":`...), i...)
-		if len(path) == 1 {
-			return append(b, `}]`...)
-		}
-		b = nest(append(b, ','), path[1:], text)
-		return append(b, `}]`...)
+func (c *chunks) nest(b []byte, path []string, text string) []byte {
+	if element(path[0]) { // never the last
+		b = append(append(append(b, `[{"index":`...), path[0][1:]...), ',')
+		return append(c.nest(b, path[1:], text), `}]`...)
 	}
-	b = append(quote(b, path[0]), ':')
+	b = append(quote(b, string(c.appendWhole(nil, strings.TrimPrefix(path[0], "\x00")))), ':')
 	switch {
 	case len(path) == 1:
 		return quote(b, text)
-	case strings.HasPrefix(path[1], "#"):
-		return nest(b, path[1:], text)
+	case element(path[1]):
+		return c.nest(b, path[1:], text)
 	}
-	return append(nest(append(b, '{'), path[1:], text), '}')
+	return append(c.nest(append(b, '{'), path[1:], text), '}')
 }
 
 // close returns what is still held back, before the end of the stream.

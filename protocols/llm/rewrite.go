@@ -2,6 +2,7 @@ package llm
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -31,7 +32,7 @@ func (w *rewriter) value(dst []byte, v *httpgate.Value) []byte {
 		dst = append(dst, '{')
 		n := 0
 		for i, name := range v.Names {
-			w.path = append(w.path, name)
+			w.path = append(w.path, member(name))
 			before := len(dst)
 			if n > 0 {
 				dst = append(dst, ',')
@@ -72,6 +73,18 @@ func (w *rewriter) value(dst []byte, v *httpgate.Value) []byte {
 	}
 	return append(dst, v.Raw...)
 }
+
+// member is a member's name in a path. One that looks like an element is told
+// apart by a character that no JSON text of ours has.
+func member(name string) string {
+	if strings.HasPrefix(name, "#") || strings.HasPrefix(name, "\x00") {
+		return "\x00" + name
+	}
+	return name
+}
+
+// element says whether a step of a path is an array's element.
+func element(step string) bool { return strings.HasPrefix(step, "#") }
 
 func (w *rewriter) quoted(dst []byte, s string, name bool) []byte {
 	if w.text == nil {

@@ -291,3 +291,41 @@ func TestResponseEvents(t *testing.T) {
 		}
 	}
 }
+
+// FuzzStream: whatever an upstream says in events of two or three pieces, what is
+// sent is JSON, and no value that is whole in it leaves.
+func FuzzStream(f *testing.F) {
+	for _, s := range []string{
+		`{"id":"c","choices":[{"index":0,"delta":{"content":"078-05-"}}]}`, `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":3,"function":{"arguments":"a"}}]}}]}`,
+		`{"choices":[{"delta":{"#1,\"content\":\"078-05-1120\"":"4111 1111 "}}]}`, `{"choices":[["078-05-"],{"a":[["078"]]}]}`, `{"choices":[{"index":9,"text":["ana@"],"finish_reason":"x"}],"usage":null}`,
+		`{"type":"response.output_text.delta","item_id":"i","delta":"ana@exam","sequence_number":3}`, `{"type":"response.output_text.done","text":"078-05-1120","logprobs":[{"token":"0"}]}`,
+	} {
+		f.Add([]byte(s), []byte(s))
+	}
+	d := detector(f)
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		c, r := &chunks{pieces: pieces{d: d}, stripUsage: true}, &respEvents{pieces: pieces{d: d}}
+		var out [][]byte
+		for _, in := range [][]byte{a, b} {
+			if v, err := httpgate.ParseJSON(in, 100); err == nil && v.Kind == '{' {
+				out = append(append(out, c.rewrite(v)...), r.rewrite(v)...)
+			}
+		}
+		for _, e := range append(out, c.close()...) {
+			v, err := httpgate.ParseJSON(e, 127)
+			if err != nil && json.Valid(e) {
+				continue // masking can make two names one
+			}
+			if err != nil {
+				t.Fatalf("%q and %q: %q: %v", a, b, e, err)
+			}
+			w := rewriter{text: func(dst []byte, _ []string, s string, _ bool) []byte {
+				if found := d.Find([]byte(s)); len(found) > 0 && !strings.Contains(s, "[redacted]") {
+					t.Errorf("%q and %q: %q left", a, b, s)
+				}
+				return dst
+			}}
+			w.value(nil, v)
+		}
+	})
+}
