@@ -21,7 +21,7 @@ type policyCase struct {
 	target    string
 	statement string
 	params    []facts.Param
-	path      []string
+	path      []string // nil for what the dialect begins with
 	plan      *facts.Plan
 	now       time.Time
 	expect    facts.Verdict
@@ -51,7 +51,7 @@ func readCases(name string, src []byte) (*caseFile, error) {
 }
 
 func readCase(n *strictyaml.Node) policyCase {
-	c := policyCase{identity: facts.Identity{Name: "someone", Kind: "human"}, path: []string{"public"}, now: caseTime, plan: &facts.Plan{Known: true, Rows: 1}}
+	c := policyCase{identity: facts.Identity{Name: "someone", Kind: "human"}, now: caseTime, plan: &facts.Plan{Known: true, Rows: 1}}
 	n.Map(map[string]func(*strictyaml.Node){
 		"name":        func(n *strictyaml.Node) { c.name = n.String() },
 		"as":          func(n *strictyaml.Node) { c.identity.Name = n.String() },

@@ -219,10 +219,37 @@ func cmpOr(a, b string) string {
 	return b
 }
 
+// dialectOf is the dialect of a schema, with the path that its sessions begin
+// with.
+func dialectOf(c *catalog.Catalog) (*proxy.Dialect, []string, error) {
+	name, path := c.Dialect, []string{"public"}
+	if name == "mariadb" {
+		name = "mysql" // one dialect, told apart by the catalog
+	}
+	if name == "mysql" {
+		path = []string{c.Database}
+	}
+	for _, d := range dialects() {
+		if d.Name == name {
+			return &d, path, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("the schema is one of %q, whose statements are not understood", c.Dialect)
+}
+
 // run decides one case and says what is not as expected, "" for nothing.
 func (t *policyTest) run(p *sqlpolicy.Policy, c *catalog.Catalog, x *policyCase) string {
-	view := &catalog.View{Catalog: c, SearchPath: append([]string{"pg_catalog"}, x.path...)}
-	list, err := dialects()[0].Analyse(view, x.statement, protocols.Limits{})
+	dialect, path, err := dialectOf(c)
+	if err != nil {
+		return err.Error()
+	}
+	if x.path != nil {
+		path = x.path
+	}
+	if dialect.Name == "postgres" {
+		path = append([]string{"pg_catalog"}, path...)
+	}
+	list, err := dialect.Analyse(&catalog.View{Catalog: c, SearchPath: path}, x.statement, protocols.Limits{})
 	var problem *facts.Problem
 	if errors.As(err, &problem) && problem.Unparsed {
 		list = []catalog.Statement{{Text: x.statement, Facts: &facts.Facts{Unparsed: problem.Message, Effects: []facts.Effect{{Action: facts.Unknown, Limit: facts.NoLimit}}}}}

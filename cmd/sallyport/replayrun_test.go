@@ -146,3 +146,24 @@ func TestReplayRunReads(t *testing.T) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 }
+
+// TestReplayRunDemo runs the demo's recorded sessions on a fresh copy of the
+// demo's database, of the version that they were recorded on: there is no
+// difference.
+func TestReplayRunDemo(t *testing.T) {
+	fresh := startPostgreSQL(t, throwaway.Options{Vector: true}, readFile(t, filepath.Join("demo", "shop.sql")))
+	t.Setenv("PGPASSWORD", "backend-secret")
+	target := fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", fresh.Address())
+	demo := filepath.Join("..", "..", "testdata", "transcripts", "demo")
+	for _, args := range [][]string{{}, {"--writes", "--rollback"}, {"--writes"}} {
+		code, out := runMain(t, append([]string{"replay", "run", "--target", target, demo}, args...)...)
+		if code != 0 || !strings.Contains(out, "6 sessions, ") || !strings.Contains(out, " 0 differences") {
+			t.Errorf("%q: exit %d: %s", args, code, out)
+		}
+		t.Log(out)
+	}
+	sql(t, fresh, "shop", "UPDATE orders SET status = 'planted' WHERE id = 118")
+	if code, out := runMain(t, "replay", "run", "--target", target, demo); code != 3 || !strings.Contains(out, "now planted") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+}

@@ -40,7 +40,7 @@ const noChecksum = "response_checksum_validation"
 // is the folder: the archive's own, or the one before the bucket. The caller
 // closes it.
 func Open(ctx context.Context, place, root string) (*Archive, error) {
-	a := &Archive{root: root, place: place, shipped: map[string]bool{}}
+	a := New(nil, place, root)
 	if strings.HasPrefix(place, "file:") {
 		return a, nil
 	}
@@ -59,6 +59,11 @@ func Open(ctx context.Context, place, root string) (*Archive, error) {
 		return nil, fmt.Errorf("opening the bucket of transcripts: %w", err)
 	}
 	return a, nil
+}
+
+// New is Open for a bucket at hand, nil for a folder alone.
+func New(bucket *blob.Bucket, place, root string) *Archive {
+	return &Archive{root: root, place: place, bucket: bucket, shipped: map[string]bool{}}
 }
 
 // Close closes the bucket.

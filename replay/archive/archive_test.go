@@ -41,7 +41,7 @@ func newPlace(t *testing.T) *place {
 	root := t.TempDir()
 	dir, err := replay.OpenDir(root, replay.Options{Key: key, Now: time.Now, PartSize: 1})
 	check(t, err)
-	a := &Archive{root: root, place: "test", shipped: map[string]bool{}, bucket: bucket}
+	a := New(bucket, "test", root)
 	t.Cleanup(func() { check(t, a.Close()) })
 	return &place{a, dir, pub}
 }
