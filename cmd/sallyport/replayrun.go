@@ -106,7 +106,11 @@ func (m *Main) writeRun(r *rerun.Result, asJSON bool, top int) {
 		tw := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 		fmt.Fprintln(tw, "STATEMENTS\tDIFFER\tMEDIAN THEN\tNOW\t")
 		for _, s := range shapes {
-			fmt.Fprintf(tw, "%d\t%d\t%.1f ms\t%.1f ms\t  %s\n", s.Count, s.Differ, ms(s.Recorded), ms(s.Now), replay.Safe(shorten(s.Text, 80)))
+			then, now := fmt.Sprintf("%.1f ms", ms(s.Recorded)), fmt.Sprintf("%.1f ms", ms(s.Now))
+			if s.Timed == 0 {
+				then, now = "held", "-"
+			}
+			fmt.Fprintf(tw, "%d\t%d\t%s\t%s\t  %s\n", s.Count, s.Differ, then, now, replay.Safe(shorten(s.Text, 80)))
 		}
 		_ = tw.Flush()
 	}

@@ -64,7 +64,7 @@ type Result struct {
 // medians of those that did not wait for people.
 type Shape struct {
 	Text                 string
-	Count, Differ        int
+	Count, Differ, Timed int
 	Recorded, Now, total time.Duration
 }
 
@@ -194,6 +194,7 @@ func (r *Result) shapes(runs []*run, opt *Options) {
 			if len(t.statement.Holds) > 0 {
 				continue
 			}
+			s.Timed++
 			s.then, s.now = append(s.then, t.statement.Took), append(s.now, t.now)
 			if s.slowest.statement == nil || t.now > s.slowest.now {
 				s.slowest, s.session = t, o.session.ID
