@@ -90,6 +90,14 @@ func TestRecoverBeforeOpening(t *testing.T) {
 		must(t, e.openTranscripts())
 		must(t, e.recover(ctx))
 		id := newSessionID(time.Now())
+		verify := func() (*replay.Report, string) {
+			t.Helper()
+			r, err := replay.Verify(e.archive.Local(id), pub, nil)
+			must(t, err)
+			book, err := register.Read(ctx, db, pub, where(t, e))
+			must(t, err)
+			return r, book.Missing(id, r)
+		}
 		_, err = e.dir.Create(&replay.Event{Type: replay.TypeOpen, Session: id}, func() error {
 			if entered {
 				must(t, e.register.Add(ctx, register.Begin, id, replay.Head{}))
@@ -99,13 +107,15 @@ func TestRecoverBeforeOpening(t *testing.T) {
 		if err == nil {
 			t.Fatal("a session without its begin")
 		}
+		if r, why := verify(); why != "" || !r.OK() || !r.Live {
+			t.Errorf("before the next start: %s %+v", why, r)
+		}
 		must(t, e.recover(ctx))
-		r, err := replay.Verify(e.archive.Local(id), pub, nil)
-		must(t, err)
-		book, err := register.Read(ctx, db, pub, where(t, e))
-		must(t, err)
-		if why := book.Missing(id, r); why != "" || !r.OK() || !book.Sessions[id].Ended {
-			t.Errorf("%s %+v %+v", why, r, book.Sessions[id])
+		if r, why := verify(); why != "" || !r.OK() || r.Live || !r.Ended {
+			t.Errorf("%s %+v", why, r)
+		}
+		if open, err := e.register.Open(ctx); err != nil || len(open) != 0 {
+			t.Errorf("open %q, %v", open, err)
 		}
 	}
 }

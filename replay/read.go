@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -19,14 +18,8 @@ import (
 // identities open what is encrypted.
 func Read(path string, identities []age.Identity, each func(*Event) error) error {
 	base := baseOf(path)
-	// The journal first: what moves into a frame meanwhile is then seen
-	// twice, and told by its number, instead of not at all.
-	journal, err := os.ReadFile(base + ".journal")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("reading a journal: %w", err)
-	}
-	sealed, parts, _, err := readParts(base)
-	if err == nil && parts == 0 && journal == nil {
+	journal, sealed, err := readAll(base)
+	if err == nil && sealed == nil && journal == nil {
 		err = fmt.Errorf("reading a transcript: %w", &fs.PathError{Op: "open", Path: base + ".transcript", Err: fs.ErrNotExist})
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,12 @@ type Report struct {
 	// Encrypted says that events could not be opened.
 	Encrypted bool      `json:"encrypted,omitempty"`
 	Findings  []Finding `json:"findings,omitempty"`
+
+	// Empty says that there is a journal with nothing in it, and nothing else:
+	// the session never began.
+	Empty bool `json:"-"`
+	// Endless says that nothing was found but that it has no end.
+	Endless bool `json:"-"`
 }
 
 // Head is the last seal of a transcript: the number of its event and its sum
@@ -72,13 +79,13 @@ func (r *Report) OK() bool { return len(r.Findings) == 0 }
 // order: chain and signatures are over what is encrypted.
 func Verify(path string, pub ed25519.PublicKey, identities []age.Identity) (*Report, error) {
 	base := baseOf(path)
-	b, _, _, err := readParts(base)
+	journal, b, err := readAll(base)
 	if err != nil {
 		return nil, err
 	}
-	v := &verifier{pub: pub, identities: identities, report: &Report{Session: filepath.Base(base)}}
-	if journal, err := os.ReadFile(base + ".journal"); err == nil {
-		v.report.Live = true
+	v := &verifier{pub: pub, identities: identities, report: &Report{Session: filepath.Base(base), Live: journal != nil}}
+	if journal != nil {
+		v.report.Empty = len(journal)+len(b) == 0
 		defer v.journal(journal)
 	}
 	frames, rest := splitFrames(b)
@@ -90,9 +97,29 @@ func Verify(path string, pub ed25519.PublicKey, identities []age.Identity) (*Rep
 			"%d bytes are no whole frame: the transcript was cut or overwritten here", len(rest))
 	}
 	if !v.report.Live && !v.report.Ended && v.report.OK() {
-		v.find(Finding{Event: v.number + 1}, "missing: the session has no end; frames were cut off, or the proxy has not recovered it yet")
+		v.report.Endless = true
+		v.find(Finding{Event: v.number + 1}, "missing: the session has no end; frames were cut off, or it is still open elsewhere, or was not recovered yet")
 	}
 	return v.report, nil
+}
+
+// readAll reads a transcript and its journal, nil where there is none. The
+// journal comes first: what moves into a frame meanwhile is then seen twice
+// instead of not at all.
+func readAll(base string) (journal, sealed []byte, err error) {
+	for try := 0; ; try++ {
+		journal, err = os.ReadFile(base + ".journal")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("reading a journal: %w", err)
+		}
+		if sealed, _, _, err = readParts(base); err != nil {
+			return nil, nil, err
+		}
+		// While the session is open, its last frame may be half written.
+		if _, rest := splitFrames(sealed); len(rest) == 0 || journal == nil || try == 3 {
+			return journal, sealed, nil
+		}
+	}
 }
 
 // ReadHead is the last seal of the transcript at path, unchecked. Where there

@@ -252,11 +252,19 @@ func (b *Book) Holds(head string) string {
 	return ""
 }
 
+// OpenElsewhere says that a session has not ended and is another proxy's.
+func (b *Book) OpenElsewhere(session string) bool {
+	s, known := b.Sessions[session]
+	return known && !s.Ended && s.Spool != b.place.Spool
+}
+
 // Missing checks a session's transcript against the register. There is no
 // finding where they agree. report is nil where no transcript was found.
 func (b *Book) Missing(session string, report *replay.Report) string {
 	s, known := b.Sessions[session]
 	switch {
+	case !known && report != nil && report.Empty:
+		return "" // its begin could not be entered, so that nothing was forwarded
 	case !known && report != nil:
 		return "the register does not know this session: the transcript was put in, or the register's end was cut off"
 	case !known || s.Removed:
