@@ -66,6 +66,15 @@ func calm(ctx context.Context, pid int) int64 {
 	return last
 }
 
+// idleMemory is the memory of a process that has had nothing to do for a while.
+func idleMemory(ctx context.Context, pid int) int64 {
+	select {
+	case <-ctx.Done():
+	case <-time.After(12 * time.Second):
+	}
+	return calm(ctx, pid)
+}
+
 // peak samples the memory until stop, which returns the most that was seen.
 func peak(pid int) (stop func() int64) {
 	end, most := make(chan struct{}), int64(0)

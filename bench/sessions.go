@@ -106,7 +106,7 @@ func atOnce(ctx context.Context, s *servers, n int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	before := calm(ctx, w.pid)
+	before := idleMemory(ctx, w.pid)
 	start := time.Now()
 	conns, err := connect(ctx, w, n, n, func(c *pgconn.PgConn) error {
 		for range 10 {
@@ -121,7 +121,7 @@ func atOnce(ctx context.Context, s *servers, n int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	after := calm(ctx, w.pid)
+	after := idleMemory(ctx, w.pid)
 	return []string{fmt.Sprintf("%d sessions connected at once and ran 10 statements each in %.1f s; then idle, each costs %.1f KB (bar: 64)",
 		n, took.Seconds(), float64(after-before)/float64(n)/1e3)}, nil
 }
@@ -137,7 +137,7 @@ func idle(ctx context.Context, s *servers, wanted, descriptors int) ([]string, e
 	if err != nil {
 		return nil, err
 	}
-	before := calm(ctx, w.pid)
+	before := idleMemory(ctx, w.pid)
 	start := time.Now()
 	conns, err := connect(ctx, w, n, 32, func(*pgconn.PgConn) error { return nil })
 	defer closeAll(conns)
@@ -145,7 +145,7 @@ func idle(ctx context.Context, s *servers, wanted, descriptors int) ([]string, e
 	if err != nil {
 		return nil, err
 	}
-	after := calm(ctx, w.pid)
+	after := idleMemory(ctx, w.pid)
 	asked := 0
 	for i := 0; i < n; i += max(1, n/100) {
 		if err := do(conns[i]); err != nil {

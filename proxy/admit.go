@@ -20,6 +20,7 @@ import (
 // analyse, decide all its statements under one policy, record, wait for people
 // where it is held, and only then hand out tickets.
 func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
+	s.engine.units.Add(1)
 	began := s.engine.now()
 	if !u.InTransaction && !u.Pending {
 		s.settled()

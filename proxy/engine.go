@@ -77,6 +77,7 @@ type Engine struct {
 	cancels  map[string]func()
 	draining bool
 	drains   chan struct{} // closed when draining begins
+	units    atomic.Int64  // admitted or refused, ever
 	stored   sync.Map      // hashes of catalogs that are on disk
 	running  sync.WaitGroup
 }
@@ -217,6 +218,7 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	helpers.Go(func() { e.dir.Sync(background) })
 	endKeeping := e.startKeeping(background)
 	defer endKeeping()
+	helpers.Go(func() { e.giveBack(background) })
 	helpers.Go(func() { e.watch(background) })
 	helpers.Go(func() { e.warmIssuers(background) })
 	helpers.Go(func() { e.watchRevoked(background) })
