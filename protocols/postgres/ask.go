@@ -179,6 +179,7 @@ func (s *session) query(ctx context.Context, body []byte) error {
 	if e := f.malformed(); e != nil {
 		return s.refuseQuery(e, "")
 	}
+	msg := message('Q', body) // what is decided on is what is sent: a hold reads the client ahead, over body
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Query, Text: text}, nil)
 	if err != nil {
 		return s.refuseQuery(err, text)
@@ -196,7 +197,7 @@ func (s *session) query(ctx context.Context, body []byte) error {
 			return toWire(err, text)
 		}
 	}
-	if err := s.up.Send(tickets[0], message('Q', body)); err != nil {
+	if err := s.up.Send(tickets[0], msg); err != nil {
 		return toWire(err, text)
 	}
 	return nil
@@ -282,6 +283,7 @@ func (s *session) call(ctx context.Context, body []byte) error {
 	if f.bad {
 		return s.refuseQuery(f.malformed(), "")
 	}
+	msg := message('F', body) // as in query
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.FunctionCall, Function: oid}, nil)
 	if err != nil {
 		return s.refuseQuery(err, "")
@@ -289,7 +291,7 @@ func (s *session) call(ctx context.Context, body []byte) error {
 	if err := s.expectTickets(&expect{kind: expectCall, tickets: tickets}); err != nil {
 		return err
 	}
-	if err := s.up.Send(tickets[0], message('F', body)); err != nil {
+	if err := s.up.Send(tickets[0], msg); err != nil {
 		return toWire(err, "")
 	}
 	return nil

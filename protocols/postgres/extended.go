@@ -28,6 +28,7 @@ func (s *session) parse(ctx context.Context, body []byte) error {
 	if err := reservedName(name); err != nil {
 		return s.refuseParse(name, err, text)
 	}
+	msg := message('P', body) // as in query
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Prepare, Text: text}, nil)
 	if err != nil {
 		return s.refuseParse(name, err, text)
@@ -61,9 +62,9 @@ func (s *session) parse(ctx context.Context, body []byte) error {
 		return nil
 	}
 	if ticket == nil {
-		return s.up.Control(protocols.ControlOwn, message('P', body)) // an empty text: nothing to admit
+		return s.up.Control(protocols.ControlOwn, msg) // an empty text: nothing to admit
 	}
-	return wire(s.up.Send(ticket, message('P', body)))
+	return wire(s.up.Send(ticket, msg))
 }
 
 // refuseParse refuses a Parse. PostgreSQL forgets the unnamed statement before
@@ -239,6 +240,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 	if p == nil {
 		return s.refuseExtended(missing("34000", "portal", name), "")
 	}
+	msg := message('E', body) // as in query
 	s.unsynced = true
 	if p.done {
 		p.ticket, p.done = nil, false
@@ -248,7 +250,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		if !s.q.push(e) {
 			return nil
 		}
-		if err := s.up.Send(p.ticket, message('E', body)); !errors.Is(err, protocols.ErrSpent) {
+		if err := s.up.Send(p.ticket, msg); !errors.Is(err, protocols.ErrSpent) {
 			return wire(err)
 		}
 		// Its end has come just now: what follows is a run of its own.
@@ -264,7 +266,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		if !s.q.push(&expect{kind: expectExecute, portal: p}) {
 			return nil
 		}
-		return s.up.Control(protocols.ControlOwn, message('E', body))
+		return s.up.Control(protocols.ControlOwn, msg)
 	}
 	if v := s.view.view; p.view != nil && v != p.view && !sameNames(v, p.view) {
 		_ = tickets[0].Done(protocols.Outcome{Skipped: true})
@@ -285,7 +287,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 	if !s.q.push(e) {
 		return tickets[0].Done(protocols.Outcome{Skipped: true})
 	}
-	return wire(s.up.Send(tickets[0], message('E', body)))
+	return wire(s.up.Send(tickets[0], msg))
 }
 
 // sameNames says whether a name means the same in both views.
