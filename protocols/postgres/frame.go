@@ -4,13 +4,17 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // bufferSize is what one direction of a session holds while it streams.
 const bufferSize = 64 << 10
 
 // idleBuffer is what one direction holds while little comes.
-const idleBuffer = 4 << 10
+const idleBuffer = 2 << 10
+
+// largeBuffers lend a session what it needs while much comes.
+var largeBuffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // sizeError is a message longer than its limit.
 type sizeError struct {
@@ -34,11 +38,13 @@ type reader struct {
 	left  int  // of the current message's body, unread
 	max   int  // of a body that is held
 	full  bool // the last read filled the buffer
-	calm  int  // how often in a row little was at hand
+	small []byte
+	large *[bufferSize]byte // buf, where it is lent
 }
 
 func newReader(r io.Reader, max int) *reader {
-	return &reader{r: r, buf: make([]byte, idleBuffer), max: max}
+	b := make([]byte, idleBuffer)
+	return &reader{r: r, buf: b, small: b, max: max}
 }
 
 // buffered says how many bytes are at hand without reading.
@@ -55,10 +61,7 @@ func (r *reader) fill(n int) error {
 		r.start = 0
 	}
 	if n > len(r.buf) || r.full && len(r.buf) < bufferSize {
-		grown := make([]byte, max(n, bufferSize))
-		r.end = copy(grown, r.buf[r.start:r.end])
-		r.start = 0
-		r.buf = grown
+		r.grow(n)
 	}
 	got, err := io.ReadAtLeast(r.r, r.buf[r.end:], n-(r.end-r.start))
 	r.end += got
@@ -91,18 +94,35 @@ func (r *reader) next() (typ byte, length int, err error) {
 	return typ, r.left, nil
 }
 
-// rest makes room anew where all has been read. One huge message does not
-// stay with the session, nor the buffer of a stream that has ended.
-func (r *reader) rest() {
-	if r.calm++; r.end > idleBuffer/2 {
-		r.calm = 0
+// grow makes the buffer a large one, or one for n bytes where that is more.
+func (r *reader) grow(n int) {
+	unread := r.buf[r.start:r.end]
+	if n > bufferSize {
+		r.buf = make([]byte, n)
+		r.end = copy(r.buf, unread)
+		r.giveBack()
+	} else {
+		r.large = largeBuffers.Get().(*[bufferSize]byte)
+		r.buf = r.large[:]
+		r.end = copy(r.buf, unread)
 	}
+	r.start = 0
+}
+
+func (r *reader) giveBack() {
+	if r.large != nil {
+		largeBuffers.Put(r.large)
+		r.large = nil
+	}
+}
+
+// rest makes room anew where all has been read. No more than a small buffer
+// stays with a session that has read what there was.
+func (r *reader) rest() {
 	r.start, r.end = 0, 0
-	switch {
-	case len(r.buf) > bufferSize:
-		r.buf = make([]byte, bufferSize)
-	case len(r.buf) > idleBuffer && r.calm > 64:
-		r.buf = make([]byte, idleBuffer)
+	if len(r.buf) > idleBuffer && (!r.full || len(r.buf) > bufferSize) {
+		r.buf = r.small
+		r.giveBack()
 	}
 }
 
