@@ -5,11 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net/http"
 	"net/url"
 	"os/exec"
 	"path/filepath"
@@ -133,5 +135,70 @@ identities:`, 1))
 	}
 	if out, err := psql("reports", reports, "SELECT 1"); err != nil {
 		t.Errorf("another's: %v: %s", err, out)
+	}
+}
+
+// TestClientCertificateHTTP: a certificate stands in a token's place on HTTP.
+func TestClientCertificateHTTP(t *testing.T) {
+	d := startDouble(t)
+	port := freePort(t)
+	p := &testProxy{dir: t.TempDir()}
+	writeCertificate(t, p.dir, "localhost")
+	ours, theirs := newAuthority(t, p, "ours"), newAuthority(t, p, "theirs")
+	p.write(t, "upstream", "backend-key\n")
+	p.write(t, "policy.yaml", permissive)
+	p.config = p.write(t, "sallyport.yaml", fmt.Sprintf(`version: 1
+policy: policy.yaml
+console: {listen: "127.0.0.1:%d"}
+mtls:
+  - {ca: ours.pem, identities: [{name: worker, spiffe: "spiffe://acme.internal/worker"}]}
+targets:
+  - name: llm
+    protocol: openai
+    listen: "127.0.0.1:%d"
+    tls: {mode: require, cert: cert.pem, key: key.pem}
+    upstream: {url: %q, password: {file: upstream}}
+`, freePort(t), port, d.URL))
+	p.serve(t)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(readFile(t, filepath.Join(p.dir, "cert.pem"))))
+	ask := func(name string) int {
+		t.Helper()
+		conf := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+		if name != "" {
+			pair, err := tls.LoadX509KeyPair(filepath.Join(p.dir, name+".crt"), filepath.Join(p.dir, name+".key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		}
+		transport := &http.Transport{TLSClientConfig: conf}
+		defer transport.CloseIdleConnections()
+		req, err := http.NewRequest(http.MethodPost, fmt.Sprintf("https://127.0.0.1:%d/v1/chat/completions", port), strings.NewReader(`{"model":"tiny","messages":[{"role":"user","content":"hello"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	const id, client = "spiffe://acme.internal/worker", x509.ExtKeyUsageClientAuth
+	ours.issue(t, p, "good", "x", id, time.Hour, client)
+	ours.issue(t, p, "other", "x", id+"2", time.Hour, client)
+	theirs.issue(t, p, "foreign", "x", id, time.Hour, client)
+	for name, want := range map[string]int{"good": 200, "other": 401, "foreign": 401, "": 401} {
+		if got := ask(name); got != want {
+			t.Errorf("%s: %d, want %d", name, got, want)
+		}
+	}
+	if code, out := runMain(t, "identities", "revoke", "--config", p.config, "worker"); code != 0 {
+		t.Fatal(out)
+	}
+	if got := ask("good"); got != 401 {
+		t.Errorf("revoked: %d", got)
 	}
 }

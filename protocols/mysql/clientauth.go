@@ -32,10 +32,13 @@ func (c *client) authenticate(ctx context.Context) (protocols.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(v.Native) == 0 || len(v.CachingSHA2) == 0 {
+	switch {
+	case v.Certificate:
+		l.Method = "certificate"
+	case len(v.Native) == 0 || len(v.CachingSHA2) == 0:
 		l.Method = "password"
 		l.Secret, err = c.secret()
-	} else {
+	default:
 		l.Method, err = c.prove(v)
 	}
 	if err != nil {

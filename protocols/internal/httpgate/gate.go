@@ -152,11 +152,16 @@ func (g *gate) refuse(w http.ResponseWriter, out *Out, err error) {
 
 // serve is the whole order of one request.
 func (g *gate) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, out *Out) error {
-	token, err := g.token(r.Header)
+	login := protocols.Login{Method: "token", Address: g.address, TLS: r.TLS}
+	var err error
+	if login.Secret, err = g.token(r.Header); errors.Is(err, errNoToken) && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		// What it is keeps sessions of different certificates apart.
+		login.Method, login.Secret, err = "certificate", string(r.TLS.PeerCertificates[0].Raw), nil
+	}
 	if err != nil {
 		return err
 	}
-	session, err := g.host.Login(ctx, protocols.Login{Method: "token", Secret: token, Address: g.address, TLS: r.TLS})
+	session, err := g.host.Login(ctx, login)
 	if err != nil {
 		return notLoggedIn(err)
 	}
@@ -238,6 +243,10 @@ func (g *gate) endWith(s protocols.Session, cancel context.CancelCauseFunc) func
 	return func() { close(over); wg.Wait() }
 }
 
+// errNoToken is a request that brings none: a client certificate may stand in
+// its place.
+var errNoToken = errors.New("a token is missing")
+
 // token is the caller's: one, wherever it may be.
 func (g *gate) token(h http.Header) (string, error) {
 	var found []string
@@ -255,8 +264,8 @@ func (g *gate) token(h http.Header) (string, error) {
 	found = slices.Compact(found)
 	switch {
 	case len(found) == 0 || found[0] == "":
-		return "", &protocols.Denial{Kind: protocols.DenyLogin, Message: "a token is missing", At: -1,
-			Hint: fmt.Sprintf("Give your Sallyport token as Authorization: Bearer TOKEN, or in %s.", strings.Join(g.api.KeyHeaders, ", "))}
+		return "", errors.Join(errNoToken, &protocols.Denial{Kind: protocols.DenyLogin, Message: "a token is missing", At: -1,
+			Hint: fmt.Sprintf("Give your Sallyport token as Authorization: Bearer TOKEN, or in %s.", strings.Join(g.api.KeyHeaders, ", "))})
 	case len(found) > 1:
 		return "", &protocols.Denial{Kind: protocols.DenyLogin, Message: "the request brings two different tokens", Hint: "Send one.", At: -1}
 	}
