@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"protocols/internal/wire":            {},
 	"protocols/internal/httpgate":        {"protocols", "sqlpolicy/facts"},
 	"protocols/llm":                      {"protocols", "protocols/internal/httpgate", "sqlpolicy/facts", "sqlpolicy/mask"},
+	"protocols/vector":                   {"protocols", "protocols/internal/httpgate", "sqlpolicy/facts", "sqlpolicy/mask"},
 	"protocols/postgres":                 {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/pgsettings"},
 	"protocols/mysql":                    {"protocols", "protocols/internal/wire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask"},
 	"replay/rerun":                       {"replay"},

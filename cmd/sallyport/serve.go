@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/protocols/llm"
 	"github.com/sallyport-proxy/sallyport/protocols/postgres"
+	"github.com/sallyport-proxy/sallyport/protocols/vector"
 	"github.com/sallyport-proxy/sallyport/proxy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/myfacts"
@@ -20,7 +21,9 @@ import (
 )
 
 // wires are the protocols that a target can have: a new one is a line here.
-func wires() []protocols.Protocol { return []protocols.Protocol{postgres.New(), llm.New()} }
+func wires() []protocols.Protocol {
+	return append([]protocols.Protocol{postgres.New(), llm.New()}, vector.Stores()...)
+}
 
 // dialects are how statements are understood: a new one is a line here.
 func dialects() []proxy.Dialect {

@@ -10,9 +10,6 @@ import (
 // JSON masks a value in a JSON document, whatever its type is. It is safe for
 // concurrent use.
 type JSON struct {
-	// Omit says that the value and its name are left out where the document's
-	// form allows it.
-	Omit bool
 	// Const is the JSON text that every value becomes, null too; nil where the
 	// value's type decides.
 	Const []byte

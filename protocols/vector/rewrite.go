@@ -1,0 +1,532 @@
+package vector
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
+)
+
+// shape says what an answer is made of, and so what becomes of each part.
+// What no shape names is dropped.
+type shape struct {
+	kind       shapeKind
+	fields     map[string]*shape // of an object
+	elem       *shape            // of an array, and of an object's every member with a names
+	collection string            // of a payload, vector, value, column or names
+	path       string            // of a value: the payload's path that it is the value of
+	row        bool              // each element of the array is a row of the result
+	cell       string            // each element of the array is the part of a row, under this name
+}
+
+type shapeKind uint8
+
+const (
+	pass    shapeKind = iota // as it is
+	object                   // by fields
+	array                    // by elem
+	payload                  // a document's payload: by its paths
+	vector                   // embeddings
+	value                    // the value at path
+	names                    // an object whose names are payload paths: elem for each, masked ones dropped
+)
+
+var passed = &shape{}
+
+func obj(fields map[string]*shape) *shape { return &shape{kind: object, fields: fields} }
+func list(elem *shape) *shape             { return &shape{kind: array, elem: elem} }
+
+// rewriter writes an answer by its shape, as a stream: it holds one row, or one
+// buffer, at a time.
+type rewriter struct {
+	scanner
+	a        *httpgate.Answer
+	ticket   protocols.Ticket
+	docs     protocols.Documents
+	detector *mask.Detector
+	roots    map[string]*node
+	nodes    int
+	text     []byte // a string out of its escapes
+
+	held  bool // inside a row or cell: nothing leaves
+	rows  int
+	keeps int // of the rows, from the first
+	cells map[string]int
+}
+
+// node is what is known of a path of a collection's payload.
+type node struct {
+	protocols.PathMask
+	collection string
+	path       []string
+	below      map[string]*node
+}
+
+// maxNodes bounds what a rewriter remembers of paths.
+const maxNodes = 8192
+
+// answer returns the Answer of an operation whose result has that shape.
+func answerBy(build func() *shape) func(a *httpgate.Answer) error {
+	return func(a *httpgate.Answer) error {
+		docs, ok := a.Ticket.(protocols.Documents)
+		if !ok {
+			return errors.New("the ticket masks no documents")
+		}
+		w := &rewriter{scanner: *newScanner(a.Body), a: a, ticket: a.Ticket, docs: docs, roots: map[string]*node{}}
+		if d, ok := a.Ticket.(interface {
+			Detector() (*mask.Detector, error)
+		}); ok {
+			var err error
+			if w.detector, err = d.Detector(); err != nil {
+				return err
+			}
+		}
+		w.limit = a.Limits.Row + 64<<10
+		err := w.write(build())
+		if err == nil {
+			err = w.finish()
+		}
+		if err == nil {
+			_, err = a.Out.Write(w.out)
+		}
+		if errors.Is(err, errLong) {
+			return tooLong(a.Limits.Row)
+		}
+		if errors.Is(err, errJSON) || errors.Is(err, errCut) || errors.Is(err, errDepth) || errors.Is(err, errShape) {
+			return httpgate.Broken("the upstream's answer is not what its API promises, and so cannot be masked", err)
+		}
+		return err
+	}
+}
+
+var errShape = errors.New("a part of the answer has another type than its API says")
+
+func tooLong(limit int) error {
+	return &protocols.Denial{Kind: protocols.DenyLimit, At: -1, Message: fmt.Sprintf("a part of the answer has more than %d bytes", limit), Hint: "limits.row in the configuration is the limit."}
+}
+
+// spill hands what is whole to the client.
+func (w *rewriter) spill() error {
+	if w.held {
+		if len(w.out) > w.a.Limits.Row {
+			return tooLong(w.a.Limits.Row)
+		}
+		return nil
+	}
+	if len(w.out) < 32<<10 {
+		return nil
+	}
+	_, err := w.a.Out.Write(w.out)
+	w.out = w.out[:0]
+	return err
+}
+
+// write writes the value that comes next.
+func (w *rewriter) write(s *shape) error {
+	c, err := w.peek()
+	if err != nil {
+		return err
+	}
+	if c == 'n' && s.kind != value && s.kind != pass {
+		return w.copy() // null: nothing is there
+	}
+	switch s.kind {
+	case pass:
+		err = w.copy()
+	case object, names:
+		at := len(w.out)
+		whole := s.row && !w.held // a row that is in no list
+		w.held = w.held || s.row
+		if err = w.object(s, c); err == nil && whole {
+			w.held = false
+			err = w.counted(s, w.out[at:])
+		}
+	case array:
+		err = w.array(s, c)
+	case payload:
+		if c != '{' {
+			return errShape
+		}
+		err = w.document(w.root(s.collection))
+	case vector:
+		hidden, err := w.hidesVectors(s.collection)
+		if err != nil {
+			return err
+		}
+		if hidden { // where a name cannot be left out
+			w.out = append(w.out, "null"...)
+			return w.skip()
+		}
+		if s.elem != nil {
+			return w.write(s.elem)
+		}
+		return w.copy()
+	case value:
+		n := w.root(s.collection)
+		if s.path != "" {
+			n, err = w.at(n, []byte(s.path))
+		}
+		if err == nil {
+			err = w.document(n)
+		}
+	}
+	if err == nil {
+		err = w.spill()
+	}
+	return err
+}
+
+func (w *rewriter) object(s *shape, c byte) error {
+	if c != '{' {
+		return errShape
+	}
+	w.out = append(w.out, '{')
+	some := false
+	err := w.each('}', func(bool) error {
+		before := len(w.out)
+		if some {
+			w.out = append(w.out, ',')
+		}
+		at := len(w.out)
+		var err error
+		if w.out, err = w.str(w.out); err != nil {
+			return err
+		}
+		if err := w.take(':'); err != nil {
+			return err
+		}
+		name, err := w.unescape(w.out[at+1 : len(w.out)-1])
+		if err != nil {
+			return err
+		}
+		member, err := w.member(s, name)
+		if err != nil {
+			return err
+		}
+		if member == nil {
+			w.out = w.out[:before]
+			return w.skip()
+		}
+		some = true
+		w.out = append(w.out, ':')
+		return w.write(member)
+	})
+	w.out = append(w.out, '}')
+	return err
+}
+
+// member is the shape of an object's member, nil where it is dropped.
+func (w *rewriter) member(s *shape, name []byte) (*shape, error) {
+	if s.kind == names {
+		n, err := w.at(w.root(s.collection), name)
+		if err != nil || n.Mask != nil {
+			return nil, err
+		}
+		return s.elem, nil
+	}
+	member := s.fields[string(name)]
+	if member != nil && member.kind == vector {
+		hidden, err := w.hidesVectors(member.collection)
+		if err != nil || hidden {
+			if member.cell == "" { // its name may be left out
+				return nil, err
+			}
+		}
+	}
+	return member, nil
+}
+
+// hidesVectors says that embeddings of a collection do not leave.
+func (w *rewriter) hidesVectors(collection string) (bool, error) {
+	p, err := w.docs.Path(collection, []string{facts.PathVector})
+	return p.Mask != nil, err
+}
+
+func (w *rewriter) array(s *shape, c byte) error {
+	if c != '[' {
+		return errShape
+	}
+	w.out = append(w.out, '[')
+	err := w.each(']', func(first bool) error {
+		if !first {
+			w.out = append(w.out, ',')
+		}
+		if !s.row && s.cell == "" {
+			return w.write(s.elem)
+		}
+		if err := w.spill(); err != nil {
+			return err
+		}
+		at := len(w.out)
+		w.held = true
+		if err := w.write(s.elem); err != nil {
+			return err
+		}
+		w.held = false
+		return w.counted(s, w.out[at:])
+	})
+	w.out = append(w.out, ']')
+	return err
+}
+
+// counted charges and records a row, or the part of one, before it leaves.
+func (w *rewriter) counted(s *shape, b []byte) error {
+	cells := [][]byte{b}
+	if s.cell != "" {
+		cells = [][]byte{[]byte(s.cell), b}
+	}
+	if s.row {
+		keep, err := w.ticket.Row(len(b))
+		if err != nil {
+			return err
+		}
+		w.rows++
+		if keep {
+			w.keeps++
+			return w.ticket.Keep(cells)
+		}
+		return nil
+	}
+	if err := w.docs.Bytes(len(b)); err != nil {
+		return err
+	}
+	if w.cells == nil {
+		w.cells = map[string]int{}
+	}
+	w.cells[s.cell]++
+	n := w.cells[s.cell]
+	if n > w.rows {
+		return errShape // a part of a row that was not counted
+	}
+	if n <= w.keeps && string(b) != "null" {
+		return w.ticket.Keep(cells)
+	}
+	return nil
+}
+
+func (w *rewriter) root(collection string) *node {
+	n := w.roots[collection]
+	if n == nil {
+		n = &node{collection: collection, PathMask: protocols.PathMask{Below: true}}
+		w.roots[collection] = n
+	}
+	return n
+}
+
+// at is a node's child.
+func (w *rewriter) at(n *node, name []byte) (*node, error) {
+	if child := n.below[string(name)]; child != nil {
+		return child, nil
+	}
+	child := &node{collection: n.collection, path: append(n.path[:len(n.path):len(n.path)], string(name))}
+	var err error
+	if child.PathMask, err = w.docs.Path(n.collection, child.path); err != nil {
+		return nil, err
+	}
+	if w.nodes++; w.nodes <= maxNodes {
+		if n.below == nil {
+			n.below = map[string]*node{}
+		}
+		n.below[string(name)] = child
+	}
+	return child, nil
+}
+
+// document writes a value of a payload. An array's elements are at the
+// array's own path.
+func (w *rewriter) document(n *node) error {
+	if n.Mask != nil {
+		return w.masked(n.Mask)
+	}
+	if !n.Below && w.detector == nil {
+		return w.copy()
+	}
+	c, err := w.peek()
+	if err != nil {
+		return err
+	}
+	switch c {
+	case '{':
+		w.out = append(w.out, '{')
+		err = w.each('}', func(first bool) error {
+			if !first {
+				w.out = append(w.out, ',')
+			}
+			at := len(w.out)
+			if w.out, err = w.str(w.out); err != nil {
+				return err
+			}
+			if err := w.take(':'); err != nil {
+				return err
+			}
+			name, err := w.unescape(w.out[at+1 : len(w.out)-1])
+			if err != nil {
+				return err
+			}
+			child, err := w.at(n, name)
+			if err != nil {
+				return err
+			}
+			if w.detector != nil { // a name may be a value, too
+				if w.out, err = w.detect(w.out[:at], name); err != nil {
+					return err
+				}
+			}
+			w.out = append(w.out, ':')
+			if err := w.spill(); err != nil {
+				return err
+			}
+			return w.document(child)
+		})
+		w.out = append(w.out, '}')
+		return err
+	case '[':
+		w.out = append(w.out, '[')
+		err = w.each(']', func(first bool) error {
+			if !first {
+				w.out = append(w.out, ',')
+			}
+			if err := w.spill(); err != nil {
+				return err
+			}
+			return w.document(n)
+		})
+		w.out = append(w.out, ']')
+		return err
+	case '"':
+		if w.detector == nil {
+			return w.copy()
+		}
+		if w.scratch, err = w.str(w.scratch[:0]); err != nil {
+			return err
+		}
+		text, err := w.unescape(w.scratch[1 : len(w.scratch)-1])
+		if err != nil {
+			return err
+		}
+		w.out, err = w.detect(w.out, text)
+		return err
+	}
+	at := len(w.out)
+	if err := w.copy(); err != nil || w.detector == nil {
+		return err
+	}
+	if n := w.out[at:]; len(n) > 8 { // a card number or a phone may be a number
+		found, hits := w.detector.Append(nil, n)
+		if hits > 0 {
+			w.out = mask.AppendString(w.out[:at], found)
+		}
+	}
+	return nil
+}
+
+// detect appends text as a JSON string, with the values that are found in it
+// masked.
+func (w *rewriter) detect(dst, text []byte) ([]byte, error) {
+	found, _ := w.detector.Append(nil, text)
+	return mask.AppendString(dst, found), nil
+}
+
+// masked writes the value that comes next as its mask makes it.
+func (w *rewriter) masked(m *mask.JSON) error {
+	if m.Const != nil {
+		w.out = append(w.out, m.Const...)
+		return w.skip()
+	}
+	c, err := w.peek()
+	if err != nil {
+		return err
+	}
+	switch {
+	case c == 'n':
+		return w.copy()
+	case c == '[':
+		w.out = append(w.out, '[')
+		err := w.each(']', func(first bool) error {
+			if !first {
+				w.out = append(w.out, ',')
+			}
+			return w.masked(m)
+		})
+		w.out = append(w.out, ']')
+		return err
+	case c == '"' && m.Text != nil:
+		if w.scratch, err = w.str(w.scratch[:0]); err != nil {
+			return err
+		}
+		text, err := w.unescape(w.scratch[1 : len(w.scratch)-1])
+		if err != nil {
+			return err
+		}
+		w.out = mask.AppendString(w.out, m.Text(nil, text))
+		return nil
+	case (c == '-' || c >= '0' && c <= '9') && m.Decimal != nil:
+		if w.scratch, err = w.bare(w.scratch[:0]); err != nil {
+			return err
+		}
+		at := len(w.out)
+		if w.out = m.Decimal(w.out, w.scratch); !isNumber(w.out[at:]) {
+			w.out = append(w.out[:at], m.Other...)
+		}
+		return nil
+	}
+	w.out = append(w.out, m.Other...)
+	return w.skip()
+}
+
+// unescape takes a string's inner text out of its escapes. The result lives
+// until the next call.
+func (w *rewriter) unescape(s []byte) ([]byte, error) {
+	if bytes.IndexByte(s, '\\') < 0 {
+		return s, nil
+	}
+	b := w.text[:0]
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			continue
+		}
+		i++
+		switch s[i] {
+		case 'b':
+			b = append(b, '\b')
+		case 'f':
+			b = append(b, '\f')
+		case 'n':
+			b = append(b, '\n')
+		case 'r':
+			b = append(b, '\r')
+		case 't':
+			b = append(b, '\t')
+		case 'u':
+			r := hex4(s[i+1:])
+			i += 4
+			if utf16.IsSurrogate(r) && i+6 < len(s) && s[i+1] == '\\' && s[i+2] == 'u' {
+				if both := utf16.DecodeRune(r, hex4(s[i+3:])); both != utf8.RuneError {
+					r, i = both, i+6
+				}
+			}
+			b = utf8.AppendRune(b, r) // a lone surrogate becomes U+FFFD
+		default:
+			b = append(b, s[i])
+		}
+	}
+	w.text = b
+	return b, nil
+}
+
+// hex4 reads four digits, which the scanner has checked.
+func hex4(b []byte) rune {
+	n, err := strconv.ParseUint(string(b[:4]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(n)
+}
