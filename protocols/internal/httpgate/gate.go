@@ -107,7 +107,7 @@ func (l *single) Addr() net.Addr { return l.conn.LocalAddr() }
 
 // ServeHTTP takes one request through the gate.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	out := &Out{w: w, Status: http.StatusOK, record: func() error { return nil }}
+	out := NewOut(w, func() error { return nil })
 	defer func() {
 		if p := recover(); p != nil {
 			if p != http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
@@ -118,7 +118,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	err := g.serve(r.Context(), w, r, out)
 	if err == nil {
-		if err = out.end(); err == nil {
+		if err = out.End(); err == nil {
 			return
 		}
 	}
@@ -147,7 +147,7 @@ func (g *gate) refuse(w http.ResponseWriter, out *Out, err error) {
 		h.Set("Retry-After", strconv.Itoa(int(after.Round(time.Second)/time.Second)))
 	}
 	_, _ = out.Write(g.api.Fault(f))
-	_ = out.end()
+	_ = out.End()
 }
 
 // serve is the whole order of one request.

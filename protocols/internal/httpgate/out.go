@@ -23,6 +23,11 @@ type Out struct {
 	err    error
 }
 
+// NewOut returns the way to w; record is called before each write to it.
+func NewOut(w http.ResponseWriter, record func() error) *Out {
+	return &Out{w: w, Status: http.StatusOK, record: record}
+}
+
 // Write takes bytes of the answer; they are copied.
 func (o *Out) Write(b []byte) (int, error) {
 	if o.err != nil {
@@ -72,8 +77,8 @@ func (o *Out) head() {
 	o.w.WriteHeader(o.Status)
 }
 
-// end sends what is left.
-func (o *Out) end() error {
+// End sends what is left.
+func (o *Out) End() error {
 	if !o.sent && o.err == nil {
 		o.w.Header().Set("Content-Length", strconv.Itoa(len(o.buf)))
 	}
