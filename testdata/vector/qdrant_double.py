@@ -49,7 +49,8 @@ def selector(b):
 
 
 def search(c, b):
-    kinds = {"prefetch": m.Prefetch | list[m.Prefetch], "query": m.VectorInput | m.Query, "filter": m.Filter, "lookup_from": m.LookupLocation}
+    kinds = {"prefetch": m.Prefetch | list[m.Prefetch], "query": m.VectorInput | m.Query, "filter": m.Filter, "lookup_from": m.LookupLocation,
+             "with_payload": m.WithPayloadInterface}
     args = {k: parse(kinds[k], v) if k in kinds else v for k, v in b.items() if v is not None and k not in ("with_vector", "shard_key", "params")}
     args["with_vectors"] = b.get("with_vector", False)
     args.setdefault("with_payload", False)
@@ -83,12 +84,12 @@ def old_search(c, b):
 def scroll(c, b):
     order = b.get("order_by")
     points, offset = db.scroll(c, scroll_filter=parse(m.Filter, b["filter"]) if b.get("filter") else None, limit=b.get("limit", 10), offset=b.get("offset"),
-                               order_by=parse(m.OrderByInterface, order) if order else None, with_payload=b.get("with_payload", True), with_vectors=b.get("with_vector", False))
+                               order_by=parse(m.OrderByInterface, order) if order else None, with_payload=parse(m.WithPayloadInterface, b.get("with_payload", True)), with_vectors=b.get("with_vector", False))
     return {"points": plain(points), "next_page_offset": offset}
 
 
 def get(c, b):
-    return plain(db.retrieve(c, b["ids"], with_payload=b.get("with_payload", True), with_vectors=b.get("with_vector", False)))
+    return plain(db.retrieve(c, b["ids"], with_payload=parse(m.WithPayloadInterface, b.get("with_payload", True)), with_vectors=b.get("with_vector", False)))
 
 
 def one(c, id):
