@@ -5,10 +5,10 @@ import "github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 // Metered is what the tickets of operations that ask a model can do besides,
 // found by assertion.
 type Metered interface {
-	// Reserve charges tokens to the budgets before a model is asked, as far as
-	// they reach; where nothing is left of one it is a *Denial. What is not
-	// used is given back when the ticket is done.
-	Reserve(tokens int64) error
+	// Reserve charges what a model may take to the budgets before it is asked,
+	// as far as they reach; where nothing is left of one it is a *Denial. What
+	// is not used is given back when the ticket is done.
+	Reserve(most facts.Usage) error
 	// Used charges what a model has taken, and records it.
 	Used(u facts.Usage) error
 }

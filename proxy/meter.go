@@ -42,7 +42,7 @@ func (s *session) meters(t *ticket) []meter {
 }
 
 func (s *session) budget(b *sqlpolicy.Budget) budget.Budget {
-	return budget.Budget{Name: b.Name, Identity: s.identity.Name, Rows: b.Rows, Bytes: b.Bytes, Tokens: b.Tokens, Per: b.Per}
+	return budget.Budget{Name: b.Name, Identity: s.identity.Name, Rows: b.Rows, Bytes: b.Bytes, Tokens: b.Tokens, Cost: b.Cost, Per: b.Per}
 }
 
 // spent is what the identity has used of the policy's budgets, by index; of

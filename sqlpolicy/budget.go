@@ -39,7 +39,8 @@ func (u *Budget) covers(id *facts.Identity, classes []string) bool {
 
 // Left says whether anything is left.
 func (u *Budget) Left(s facts.Spent) bool {
-	return (u.Rows == 0 || s.Rows < u.Rows) && (u.Bytes == 0 || s.Bytes < u.Bytes) && (u.Tokens == 0 || s.Tokens < u.Tokens)
+	return (u.Rows == 0 || s.Rows < u.Rows) && (u.Bytes == 0 || s.Bytes < u.Bytes) && (u.Tokens == 0 || s.Tokens < u.Tokens) &&
+		(u.Cost == 0 || s.Cost < u.Cost)
 }
 
 func (u *Budget) used(s facts.Spent) string {
@@ -51,6 +52,9 @@ func (u *Budget) used(s facts.Spent) string {
 		if x.limit > 0 {
 			parts = append(parts, fmt.Sprintf("%d of %d %s", x.spent, x.limit, x.what))
 		}
+	}
+	if u.Cost > 0 {
+		parts = append(parts, fmt.Sprintf("cost %s of %s", decimal(s.Cost), decimal(u.Cost)))
 	}
 	return strings.Join(parts, ", ") + " in " + u.Per.String()
 }
@@ -66,6 +70,9 @@ func (u *Budget) describe() string {
 		if x.limit > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", x.limit, x.what))
 		}
+	}
+	if u.Cost > 0 {
+		parts = append(parts, "cost "+decimal(u.Cost))
 	}
 	what := "budget of " + strings.Join(parts, ", ") + " per " + u.Per.String()
 	if len(u.Classes) > 0 {

@@ -49,6 +49,7 @@ func (l *loader) root(root *strictyaml.Node) {
 		"unmask":     func(n *strictyaml.Node) { each(n, l.unmask) },
 		"rules":      func(n *strictyaml.Node) { each(n, l.rule) },
 		"budgets":    func(n *strictyaml.Node) { each(n, l.budget) },
+		"prices":     func(n *strictyaml.Node) { each(n, l.price) },
 		"scopes":     func(n *strictyaml.Node) { each(n, l.scope) },
 		"default":    func(n *strictyaml.Node) { p.Default = l.verdict(n, "allow", "hold", "deny") },
 		"unprovable": func(n *strictyaml.Node) { p.Unprovable = l.verdict(n, "deny", "hold") },
@@ -237,6 +238,7 @@ func (l *loader) budget(n *strictyaml.Node) {
 		"classes": func(n *strictyaml.Node) { b.Classes = l.classes(n) },
 		"groups":  func(n *strictyaml.Node) { b.Groups = n.Strings() },
 		"rows":    amount(&b.Rows), "bytes": amount(&b.Bytes), "tokens": amount(&b.Tokens),
+		"cost":      func(n *strictyaml.Node) { b.Cost = millionths(n) },
 		"per":       func(n *strictyaml.Node) { b.Per = n.Duration() },
 		"then":      func(n *strictyaml.Node) { b.Then = l.verdict(n, "hold", "deny") },
 		"approvers": func(n *strictyaml.Node) { approvers = true; approversOf(n, &b.Approvers) },
@@ -245,8 +247,15 @@ func (l *loader) budget(n *strictyaml.Node) {
 		n.Problem("approvers are for budgets with then: hold")
 	}
 	b.Name = b.describe()
-	if b.Rows+b.Bytes+b.Tokens == 0 || b.Per == 0 {
-		n.Problem("a budget needs rows, bytes or tokens, and per")
+	if b.Rows == 0 && b.Bytes == 0 && b.Tokens == 0 && b.Cost == 0 || b.Per == 0 {
+		n.Problem("a budget needs rows, bytes, tokens or cost, and per")
+	}
+	if b.Cost > 0 {
+		l.late = append(l.late, func() {
+			if len(l.p.prices) == 0 {
+				n.Problem("a budget of cost needs prices")
+			}
+		})
 	}
 	l.p.Budgets = append(l.p.Budgets, b)
 }

@@ -87,6 +87,7 @@ type Budget struct {
 	Rows    int64
 	Bytes   int64
 	Tokens  int64
+	Cost    int64 // in millionths of the unit of Prices
 	Per     time.Duration
 	Then    facts.Verdict
 	// Approvers may let a statement pass that is held because it is used up.
@@ -150,6 +151,7 @@ type Policy struct {
 	Limits     Limits
 	LoadLocal  bool
 
+	prices    []price
 	patterns  map[string]*mask.Pattern // forms of the policy's own
 	detects   []facts.Detect           // what is looked for, by class
 	detectors sync.Map                 // by what of it, as JSON

@@ -38,6 +38,9 @@ scopes:
   - {groups: [rag], models: ["tiny*"]}
 budgets:
   - {groups: [metered], tokens: 5000, per: 1h}
+  - {groups: [clear], cost: 0.50, per: 1h}
+prices:
+  - {models: ["tiny", "other"], input: 100, output: 200}
 `
 
 // llmProxy is a proxy in front of an endpoint that speaks OpenAI's API.
@@ -449,5 +452,26 @@ func TestLLMHold(t *testing.T) {
 	}
 	if status, _ = p.ask(t, "rag", "POST", "/v1/chat/completions", body); status != 403 {
 		t.Errorf("a second time: %d", status)
+	}
+}
+
+// TestLLMCostBudget: 1000 tokens in and 1000 out cost 0.30 of 0.50.
+func TestLLMCostBudget(t *testing.T) {
+	d := startDouble(t)
+	p := startLLM(t, llmPolicy, d.URL)
+	d.set(say(`{"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":1000}}`))
+	body := `{"model":"tiny","max_tokens":1000,"messages":[]}`
+	for i, want := range []string{"200", "200", "403 cost 0.6 of 0.5 in 1h0m0s"} {
+		status, got := p.ask(t, "clear", "POST", "/v1/chat/completions", body)
+		code, says, _ := strings.Cut(want, " ")
+		if fmt.Sprint(status) != code || !strings.Contains(got, says) {
+			t.Errorf("request %d: %d %s, want %s", i, status, got, want)
+		}
+	}
+	d.set(nil)
+	p = startLLM(t, llmPolicy, d.URL)
+	status, got := p.ask(t, "clear", "POST", "/v1/chat/completions", `{"model":"dear","messages":[]}`)
+	if status != 403 || !strings.Contains(got, "has no price") || d.last() != "" {
+		t.Errorf("a model without a price: %d %s, sent %q", status, got, d.last())
 	}
 }

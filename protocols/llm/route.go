@@ -256,7 +256,7 @@ func (o *operation) admitted(t protocols.Ticket) error {
 		if answer == facts.NoLimit {
 			answer = usualAnswer
 		}
-		return m.Reserve(int64(o.texts/4) + answer)
+		return m.Reserve(facts.Usage{Input: int64(o.texts / 4), Output: answer})
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type Budget struct {
 	Rows     int64
 	Bytes    int64
 	Tokens   int64
+	Cost     int64         // in millionths
 	Per      time.Duration // the window that slides
 }
 
@@ -65,8 +66,8 @@ type querier interface {
 
 func spent(ctx context.Context, q querier, b *Budget, now time.Time) (facts.Spent, error) {
 	var s facts.Spent
-	err := q.QueryRowContext(ctx, "SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0), coalesce(sum(tokens), 0) FROM spent WHERE budget = ? AND identity = ? AND slot >= ?",
-		b.Name, b.Identity, b.first(now)).Scan(&s.Rows, &s.Bytes, &s.Tokens)
+	err := q.QueryRowContext(ctx, "SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0), coalesce(sum(tokens), 0), coalesce(sum(cost), 0) FROM spent WHERE budget = ? AND identity = ? AND slot >= ?",
+		b.Name, b.Identity, b.first(now)).Scan(&s.Rows, &s.Bytes, &s.Tokens, &s.Cost)
 	if err != nil {
 		return s, fmt.Errorf("reading a budget: %w", err)
 	}
@@ -89,7 +90,7 @@ func (l *Ledger) Take(ctx context.Context, b *Budget, want facts.Spent, beyond b
 			return Charge{}, err
 		}
 		want.Rows, want.Bytes = atMost(want.Rows, b.Rows, used.Rows), atMost(want.Bytes, b.Bytes, used.Bytes)
-		want.Tokens = atMost(want.Tokens, b.Tokens, used.Tokens)
+		want.Tokens, want.Cost = atMost(want.Tokens, b.Tokens, used.Tokens), atMost(want.Cost, b.Cost, used.Cost)
 	}
 	c := Charge{Spent: want, slot: b.slot(now)}
 	if err := charge(ctx, tx, b, c); err != nil {
@@ -114,7 +115,7 @@ func atMost(want, limit, used int64) int64 {
 
 // GiveBack takes back what is left of a charge.
 func (l *Ledger) GiveBack(ctx context.Context, b *Budget, left Charge) error {
-	left.Rows, left.Bytes, left.Tokens = -left.Rows, -left.Bytes, -left.Tokens
+	left.Rows, left.Bytes, left.Tokens, left.Cost = -left.Rows, -left.Bytes, -left.Tokens, -left.Cost
 	return charge(ctx, l.db, b, left)
 }
 
@@ -123,12 +124,12 @@ type execer interface {
 }
 
 func charge(ctx context.Context, x execer, b *Budget, c Charge) error {
-	if c.Rows == 0 && c.Bytes == 0 && c.Tokens == 0 {
+	if c.Rows == 0 && c.Bytes == 0 && c.Tokens == 0 && c.Cost == 0 {
 		return nil
 	}
-	_, err := x.ExecContext(ctx, `INSERT INTO spent (budget, identity, slot, rows, bytes, tokens) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (budget, identity, slot) DO UPDATE SET rows = rows + excluded.rows, bytes = bytes + excluded.bytes, tokens = tokens + excluded.tokens`,
-		b.Name, b.Identity, c.slot, c.Rows, c.Bytes, c.Tokens)
+	_, err := x.ExecContext(ctx, `INSERT INTO spent (budget, identity, slot, rows, bytes, tokens, cost) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (budget, identity, slot) DO UPDATE SET rows = rows + excluded.rows, bytes = bytes + excluded.bytes, tokens = tokens + excluded.tokens, cost = cost + excluded.cost`,
+		b.Name, b.Identity, c.slot, c.Rows, c.Bytes, c.Tokens, c.Cost)
 	if err != nil {
 		return fmt.Errorf("charging a budget: %w", err)
 	}

@@ -119,6 +119,7 @@ var migrations = []string{
 		reason     TEXT NOT NULL
 	)`,
 	`ALTER TABLE spent ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0`,
+	`ALTER TABLE spent ADD COLUMN cost INTEGER NOT NULL DEFAULT 0`, // in millionths
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {

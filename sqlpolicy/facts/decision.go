@@ -102,6 +102,7 @@ type Spent struct {
 	Rows   int64 `json:"rows"`
 	Bytes  int64 `json:"bytes"`
 	Tokens int64 `json:"tokens,omitempty"`
+	Cost   int64 `json:"cost,omitempty"` // in millionths of the unit of the policy's prices
 }
 
 // Refusal is a use that the classes forbid. At is a byte offset, -1 where

@@ -249,6 +249,12 @@ func (n *Node) OneOf(words ...string) string {
 	return s
 }
 
+// Text is a scalar as it is written.
+func (n *Node) Text() string {
+	s, _ := n.scalar()
+	return s
+}
+
 // Int reads a whole number in a range.
 func (n *Node) Int(least, most int64) int64 {
 	s, ok := n.scalar()
