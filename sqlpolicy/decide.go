@@ -87,7 +87,7 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 		if p.Unparsed == facts.Deny || b.anyInForce { // nobody can say which columns it reads
 			d.Verdict = max(d.Verdict, facts.Deny)
 			d.Refusals = append(d.Refusals, facts.Refusal{Message: "the statement could not be parsed: " + in.Facts.Unparsed,
-				Hint: "The parser knows PostgreSQL 17's grammar.", At: -1})
+				Hint: "docs/facts.md and docs/mysql.md say which grammars are known.", At: -1})
 		}
 	}
 	if len(p.Rules) == 0 || len(in.Facts.Effects) == 0 {

@@ -40,7 +40,7 @@ func split(l *lexed) ([]piece, error) {
 }
 
 func emptyQuery(at int) *facts.Problem {
-	return &facts.Problem{Code: "42000", At: at, Message: "Query was empty"}
+	return &facts.Problem{Code: "1065", At: at, Message: "Query was empty"}
 }
 
 // bodyWords may stand between a routine's name and its BEGIN.
