@@ -39,6 +39,9 @@ func Analyse(view *catalog.View, text string, lim Limits) ([]catalog.Statement, 
 		if err != nil {
 			return nil, err
 		}
+		if s.own == "KILL" && len(pieces) > 1 {
+			return nil, notUnderstood("KILL beside other statements", p.from) // the proxy answers it itself
+		}
 		st.Text, st.Offset = text[p.from:p.to], p.from
 		out = append(out, *st)
 		if i+1 < len(pieces) {

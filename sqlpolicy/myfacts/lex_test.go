@@ -60,7 +60,7 @@ func TestRefusedTexts(t *testing.T) {
 		"SELECT " + strings.Repeat("-", 4000) + "1",
 		"HANDLER customers OPEN", "SET STATEMENT max_statement_time = 1 FOR SELECT 1", "EXECUTE IMMEDIATE 'SELECT 1'", "INSTALL SONAME 'x'",
 		"SELECT * FROM customers PROCEDURE ANALYSE()", "SELECT /*+ SET_VAR(sql_mode = 'ANSI_QUOTES') */ 1", "SELECT /*+ MAX_EXECUTION_TIME(1) */ 1",
-		"SET NAMES gbk", "SET sql_mode = 'ORACLE'", "SET max_statement_time = 0.01", "KILL USER root", "KILL CONNECTION_ID()",
+		"SET NAMES gbk", "SET sql_mode = 'ORACLE'", "SET max_statement_time = 0.01", "KILL USER root", "KILL CONNECTION_ID()", "SELECT 1; KILL 7",
 		"SET sql_mode = 'ANSI_QUOTES'; SELECT \"ssn\" FROM customers",
 		"CREATE TABLE x (a INT); SELECT a FROM x",
 	} {
@@ -166,4 +166,22 @@ func FuzzAnalyse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func BenchmarkAnalyse(b *testing.B) {
+	for name, text := range map[string]string{
+		"point":  "SELECT id, name, email FROM customers WHERE id = 42",
+		"join":   "SELECT c.name, SUM(o.total) AS spent FROM customers c JOIN orders o ON o.customer_id = c.id WHERE o.status = 'paid' GROUP BY c.id, c.name ORDER BY spent DESC LIMIT 10",
+		"insert": "INSERT INTO scratch (id, a, b) VALUES " + strings.TrimSuffix(strings.Repeat("(1, 'x', 2),", 100), ","),
+	} {
+		b.Run(name, func(b *testing.B) {
+			v := goldenView(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Analyse(v, text, Limits{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
