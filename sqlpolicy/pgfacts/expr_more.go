@@ -233,11 +233,34 @@ func (a *analysis) fields(v value) []column {
 	}
 	r := a.rowType(v.typ)
 	if r == nil {
-		return nil
+		return a.outputs(v)
 	}
 	out := make([]column, len(r.Columns))
 	for i, c := range r.Columns {
 		out[i] = column{name: c.Name, value: value{typ: c.Type, loose: true, Value: lineage.Total(v.Size(), v.Value), set: v.set, consts: v.consts}}
+	}
+	return out
+}
+
+// outputs are the fields of a record that a function with output parameters
+// has made; nil where it may come from functions that do not agree on them.
+func (a *analysis) outputs(v value) []column {
+	var fn *catalog.Function
+	for _, c := range v.from {
+		if c.fn == nil || fn != nil && (!slices.Equal(fn.Out, c.fn.Out) || !slices.Equal(fn.OutTypes, c.fn.OutTypes)) {
+			return nil
+		}
+		fn = c.fn
+	}
+	if v.typ != typeRecord || fn == nil || len(fn.Out) < 2 {
+		return nil
+	}
+	out := make([]column, len(fn.Out))
+	for i, name := range fn.Out {
+		out[i] = column{name: name, value: value{loose: true, Value: lineage.Total(v.Size(), v.Value), set: v.set, consts: v.consts}}
+		if i < len(fn.OutTypes) && !isPseudo(fn.OutTypes[i]) {
+			out[i].typ = fn.OutTypes[i]
+		}
 	}
 	return out
 }
