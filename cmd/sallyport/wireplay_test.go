@@ -25,6 +25,7 @@ type wireClient struct {
 	version  uint32
 	options  []string // further start-up parameters, name and value
 
+	dialed func(net.Conn) // if set, told of the connection
 	conn   net.Conn
 	secret []byte  // BackendKeyData's body
 	got    []frame // since the start-up packet
@@ -57,6 +58,9 @@ func (c *wireClient) login() error {
 	var err error
 	if c.conn, err = c.dial(); err != nil {
 		return err
+	}
+	if c.dialed != nil {
+		c.dialed(c.conn)
 	}
 	if _, err := c.conn.Write(c.startup()); err != nil {
 		return err

@@ -1,0 +1,307 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
+)
+
+// fault says what happens to a connection and when: before the message number
+// at of one direction, counted from 0, the start-up packet being one.
+type fault struct {
+	kind     string // cut, reset, half, stall
+	toServer bool
+	at       int
+}
+
+// faultRelay forwards connections to a server on the loopback and breaks those
+// of the test's client as the current fault says.
+type faultRelay struct {
+	listener net.Listener
+	server   string
+	fault    atomic.Pointer[fault]
+	fired    atomic.Bool
+	stalled  chan struct{} // closed when a stall begins
+	release  chan struct{} // closed when it shall end
+}
+
+func startFaultRelay(t *testing.T, server string) *faultRelay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	r := &faultRelay{listener: l, server: server}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go r.serve(c.(*net.TCPConn))
+		}
+	}()
+	return r
+}
+
+func (r *faultRelay) address() string { return r.listener.Addr().String() }
+
+// arm sets the fault of the next connection.
+func (r *faultRelay) arm(f *fault) {
+	r.stalled, r.release = make(chan struct{}), make(chan struct{})
+	r.fired.Store(false)
+	r.fault.Store(f)
+}
+
+func (r *faultRelay) serve(client *net.TCPConn) {
+	defer client.Close()
+	up, err := net.Dial("tcp", r.server)
+	if err != nil {
+		return
+	}
+	server := up.(*net.TCPConn)
+	defer server.Close()
+	var f *fault
+	first, err := readPacket(client, true)
+	if err != nil {
+		return
+	}
+	if bytes.Contains(first, []byte("application_name\x00wire\x00")) {
+		f = r.fault.Load()
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.forward(client, server, nil, f, false)
+	}()
+	r.forward(server, client, first, f, true)
+	<-done
+}
+
+// forward copies messages and ends both connections where one ends.
+func (r *faultRelay) forward(dst, src *net.TCPConn, first []byte, f *fault, toServer bool) {
+	defer dst.Close()
+	defer src.Close()
+	for n := 0; ; n++ {
+		m := first
+		if n > 0 || first == nil {
+			var err error
+			if m, err = readPacket(src, false); err != nil {
+				return
+			}
+		}
+		if f != nil && f.toServer == toServer && f.at == n {
+			r.fired.Store(true)
+			switch f.kind {
+			case "half":
+				_, _ = dst.Write(m[:len(m)/2])
+			case "reset":
+				_, _ = dst.SetLinger(0), src.SetLinger(0)
+			case "stall":
+				release := r.release
+				close(r.stalled)
+				<-release
+			}
+			return
+		}
+		if _, err := dst.Write(m); err != nil {
+			return
+		}
+	}
+}
+
+// readPacket reads one message; a start-up packet has no type.
+func readPacket(r io.Reader, startup bool) ([]byte, error) {
+	head := 5
+	if startup {
+		head = 4
+	}
+	b := make([]byte, head)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return nil, err
+	}
+	b = append(b, make([]byte, int(binary.BigEndian.Uint32(b[head-4:]))-4)...)
+	_, err := io.ReadFull(r, b[head:])
+	return b, err
+}
+
+// faultScript is a session with a bit of everything; its texts carry a mark
+// by which PostgreSQL's log and the transcripts are compared.
+func faultScript(run int) []wireStep {
+	var steps []wireStep
+	for _, line := range []string{
+		`Query "SELECT id /* run %d a */ FROM item WHERE id < 3"`, "await Z",
+		`Parse "" "SELECT name /* run %d b */ FROM item WHERE id = $1"`, `Bind "" "" "2"`, `Describe P ""`, `Execute ""`, "Sync",
+		`Parse "" "SELECT 1/0 /* run %d c */"`, `Bind "" ""`, `Execute ""`, "Sync", "await Z", "await Z",
+		`Query "COPY sink FROM STDIN /* run %d d */"`, "await G", `CopyData "1\tx\n"`, "CopyDone", "await Z",
+		`Query "COPY (SELECT 1 /* run %d e */) TO STDOUT"`, "await Z", "Terminate",
+	} {
+		if strings.Contains(line, "%d") {
+			line = fmt.Sprintf(line, run)
+		}
+		step, err := parseWireStep(line)
+		if err != nil {
+			panic(err)
+		}
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// TestWireFaults breaks the connection on either side of the proxy at every
+// message of either direction: the client gets an error or a closed
+// connection, never silence (but for a peer that stalls: then the client gives
+// up, and the stalled connection ends after it); what PostgreSQL has run stands in the
+// transcripts; nothing of the session stays; and the next one is served.
+func TestWireFaults(t *testing.T) {
+	s := startPostgreSQL(t, throwaway.Options{Settings: map[string]string{"log_statement": "all", "log_line_prefix": "%u|"}}, wireSchema)
+	sql(t, s, "shop", "CREATE ROLE ana LOGIN PASSWORD 'ana-secret'")
+	upstream := startFaultRelay(t, s.Address())
+	port := freePort(t)
+	proxy := startProxy(t, permissive, target{name: "shop", port: port, password: "ana-secret", upstream: "postgres://ana@" + upstream.address() + "/shop?sslmode=disable"})
+	client := startFaultRelay(t, fmt.Sprintf("127.0.0.1:%d", port))
+	control, err := pgx.Connect(context.Background(), s.URL(s.User, "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close(context.Background())
+	p := &wirePlayer{addr: client.address(), control: control}
+
+	run, fired := 0, 0
+	play := func(relay *faultRelay, f *fault) bool {
+		run++
+		upstream.arm(nil)
+		client.arm(nil)
+		relay.arm(f)
+		ended := playFault(t, client.address(), relay, run)
+		close(relay.release)
+		if relay.fired.Load() {
+			fired++
+		} else if f != nil && !ended {
+			t.Errorf("%+v: the session failed without a fault", *f)
+		}
+		return relay.fired.Load()
+	}
+	play(client, nil)
+	p.quiet(t)
+	before := runtime.NumGoroutine()
+	for name, relay := range map[string]*faultRelay{"client": client, "upstream": upstream} {
+		for _, toServer := range []bool{true, false} {
+			for _, kind := range []string{"cut", "reset", "half", "stall"} {
+				at := 0
+				for play(relay, &fault{kind: kind, toServer: toServer, at: at}) {
+					at++
+				}
+				if at < 5 {
+					t.Errorf("%s, %s, to the server %v: only %d messages", name, kind, toServer, at)
+				}
+			}
+		}
+	}
+	p.quiet(t)
+	if play(client, nil) {
+		t.Error("a fault without one")
+	}
+	p.quiet(t)
+	t.Logf("%d faults", fired)
+	awaitGoroutines(t, before+8)
+	proxy.stop()
+	proxy.code <- <-proxy.code
+	compareLogs(t, s, proxy)
+}
+
+// playFault plays the script through the relay and says whether it came to
+// its end. The client gives up a stalled connection by itself.
+func playFault(t *testing.T, addr string, relay *faultRelay, run int) bool {
+	t.Helper()
+	c := &wireClient{addr: addr, user: "ana", password: "ana-secret", version: 3 << 16}
+	finished := make(chan struct{})
+	defer close(finished)
+	stalled := relay.stalled
+	var conn atomic.Pointer[net.Conn]
+	c.dialed = func(n net.Conn) { conn.Store(&n) }
+	go func() {
+		select {
+		case <-stalled:
+			if n := conn.Load(); n != nil {
+				_ = (*n).Close()
+			}
+		case <-finished:
+		}
+	}()
+	err := c.login()
+	if c.conn != nil {
+		defer c.conn.Close()
+	}
+	p := &wirePlayer{}
+	for _, step := range faultScript(run) {
+		if err != nil {
+			break
+		}
+		if step.send != nil {
+			_, err = c.conn.Write(step.send)
+		} else {
+			err = p.step(c, step)
+		}
+	}
+	if e, ok := err.(net.Error); ok && e.Timeout() {
+		t.Errorf("run %d: the client waits for ever: %v", run, err)
+	}
+	return err == nil
+}
+
+// awaitGoroutines waits for what a session has started to end.
+func awaitGoroutines(t *testing.T, most int) {
+	t.Helper()
+	for end := time.Now().Add(wirePatience); runtime.NumGoroutine() > most; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			b := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines stay, want %d at most:\n%s", runtime.NumGoroutine(), most, b[:runtime.Stack(b, true)])
+		}
+	}
+}
+
+// compareLogs wants every marked statement of PostgreSQL's log in a transcript.
+func compareLogs(t *testing.T, s *throwaway.Server, proxy *testProxy) {
+	t.Helper()
+	log, err := os.ReadFile(s.LogFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded := transcriptTexts(t, proxy.config)
+	seen, missing := 0, 0
+	for line := range strings.Lines(string(log)) {
+		_, text, ok := strings.Cut(line, "statement: ")
+		if !ok {
+			_, text, ok = strings.Cut(line, "execute <unnamed>: ")
+		}
+		if text = strings.TrimSpace(text); !ok || !strings.HasPrefix(line, "ana|LOG:") || !strings.Contains(text, "/* run ") {
+			continue
+		}
+		seen++
+		if recorded[text] == 0 {
+			missing++
+			t.Errorf("ran without a record: %s", text)
+			continue
+		}
+		recorded[text]--
+	}
+	t.Logf("%d statements in PostgreSQL's log, %d without a record", seen, missing)
+	if seen == 0 {
+		t.Error("PostgreSQL's log has none of the statements")
+	}
+}
