@@ -70,8 +70,7 @@ func ChoosesPlans(name string) bool {
 	switch name {
 	case "work_mem", "hash_mem_multiplier", "effective_cache_size", "cursor_tuple_fraction", "constraint_exclusion", "plan_cache_mode",
 		"default_statistics_target", "effective_io_concurrency", "max_parallel_workers", "max_parallel_workers_per_gather",
-		"parallel_leader_participation", "debug_parallel_query", "force_parallel_mode", "recursive_worktable_factor", "stats_fetch_consistency",
-		"synchronize_seqscans":
+		"parallel_leader_participation", "debug_parallel_query", "force_parallel_mode", "recursive_worktable_factor", "stats_fetch_consistency":
 		return true
 	}
 	return false
