@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -33,6 +34,7 @@ type target struct {
 	port     int
 	upstream string // URL without a password
 	password string
+	protocol string // postgres if empty
 }
 
 // startProxy writes a config with the given policy and targets, runs `serve`
@@ -59,7 +61,7 @@ func writeProxy(t testing.TB, policy string, targets ...target) *testProxy {
 	cfg.WriteString("targets:\n")
 	for _, tg := range targets {
 		secret := p.write(t, tg.name+".upstream", tg.password+"\n")
-		fmt.Fprintf(&cfg, "  - name: %s\n    protocol: postgres\n    listen: \"127.0.0.1:%d\"\n    tls: {mode: disable}\n", tg.name, tg.port)
+		fmt.Fprintf(&cfg, "  - name: %s\n    protocol: %s\n    listen: \"127.0.0.1:%d\"\n    tls: {mode: disable}\n", tg.name, cmp.Or(tg.protocol, "postgres"), tg.port)
 		fmt.Fprintf(&cfg, "    upstream: {url: %q, password: {file: %s}}\n", tg.upstream, secret)
 	}
 	p.config = p.write(t, "sallyport.yaml", cfg.String())

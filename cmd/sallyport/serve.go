@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/protocols/llm"
+	"github.com/sallyport-proxy/sallyport/protocols/mysql"
 	"github.com/sallyport-proxy/sallyport/protocols/postgres"
 	"github.com/sallyport-proxy/sallyport/protocols/vector"
 	"github.com/sallyport-proxy/sallyport/proxy"
@@ -22,7 +23,7 @@ import (
 
 // wires are the protocols that a target can have: a new one is a line here.
 func wires() []protocols.Protocol {
-	return append([]protocols.Protocol{postgres.New(), llm.New()}, vector.Stores()...)
+	return append([]protocols.Protocol{postgres.New(), mysql.New(), llm.New()}, vector.Stores()...)
 }
 
 // dialects are how statements are understood: a new one is a line here.

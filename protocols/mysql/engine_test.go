@@ -133,7 +133,7 @@ func start(t testing.TB, o setup) *running {
 	}
 	write("policy.yaml", "version: 1\n"+o.policy)
 	write("alice", "wonderland")
-	write("token", strings.Repeat("t0ken", 60))
+	write("token", token)
 	write("upstream", o.secret)
 	write("sallyport.yaml", fmt.Sprintf(`version: 1
 policy: policy.yaml

@@ -75,6 +75,9 @@ func toWire(err error) *wireError {
 		} else if len(p.Code) == 5 {
 			e.state = p.Code
 		}
+		if p.Unparsed {
+			e.code, e.state = 1064, "42000" // ER_PARSE_ERROR
+		}
 		return e
 	}
 	return &wireError{code: 1105, state: "HY000", message: "internal error in the proxy; its log has the reason"}

@@ -1,12 +1,14 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -178,10 +180,10 @@ func (c *client) hello(ctx context.Context) error {
 		if conf == nil {
 			return errors.New("a client asks for TLS where the target has none")
 		}
-		if c.r.buffered() > 0 {
-			return errors.New("bytes before TLS begins")
-		}
-		c.tls = tls.Server(c.conn, conf)
+		// Clients begin TLS without waiting. What came with the request is read
+		// as TLS, and as nothing else.
+		began := append([]byte(nil), c.r.buf[c.r.start:c.r.end]...)
+		c.tls = tls.Server(&begunConn{Conn: c.conn, r: io.MultiReader(bytes.NewReader(began), c.conn)}, conf)
 		if err := c.tls.HandshakeContext(ctx); err != nil {
 			return fmt.Errorf("TLS with the client: %w", err)
 		}
@@ -203,6 +205,14 @@ func (c *client) hello(ctx context.Context) error {
 	}
 	return nil
 }
+
+// begunConn is a connection of which something has been read.
+type begunConn struct {
+	net.Conn
+	r io.Reader
+}
+
+func (c *begunConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
 // parseLogin reads a HandshakeResponse41.
 func parseLogin(b []byte) (loginPacket, error) {
