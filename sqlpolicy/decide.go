@@ -2,6 +2,7 @@ package sqlpolicy
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -78,6 +79,10 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 	if reason := p.outOfScope(in); reason != "" {
 		d.Verdict = facts.Deny
 		d.Refusals = append(d.Refusals, facts.Refusal{Message: reason, Hint: "The policy's scopes say what this identity may reach.", At: -1})
+	}
+	if !p.LoadLocal && slices.ContainsFunc(in.Facts.Effects, func(e facts.Effect) bool { return strings.HasPrefix(e.Verb, "LOAD ") && strings.HasSuffix(e.Verb, " LOCAL") }) {
+		d.Verdict = facts.Deny
+		d.Refusals = append(d.Refusals, facts.Refusal{Message: "the statement reads a file of the client's", Hint: "`load_local: true` in the policy allows it.", At: -1})
 	}
 	if in.Facts.Unparsed != "" {
 		d.Verdict = max(d.Verdict, p.Unparsed)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -239,5 +240,24 @@ func TestKill(t *testing.T) {
 	}
 	if err := conn.PingContext(t.Context()); err == nil {
 		t.Error("a killed connection answers")
+	}
+}
+
+// TestLoadLocal: a client's file passes where the policy says so, and nowhere else.
+func TestLoadLocal(t *testing.T) {
+	driver.RegisterReaderHandler("rows", func() io.Reader { return strings.NewReader("7\tGil\n8\tHal\n") })
+	load := "LOAD DATA LOCAL INFILE 'Reader::rows' INTO TABLE people (id, name)"
+	r := start(t, setup{script: people})
+	var e *driver.MySQLError
+	if _, err := r.connect(t, nil).Exec(load); !errors.As(err, &e) || e.Number != 1227 {
+		t.Errorf("without load_local: %v", err)
+	}
+	r = start(t, setup{script: people, policy: "load_local: true\n"})
+	db := r.connect(t, nil)
+	if _, err := db.Exec(load); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, db, "SELECT name FROM people WHERE id > 6"); got != "Gil\nHal" {
+		t.Errorf("the file came as %q", got)
 	}
 }

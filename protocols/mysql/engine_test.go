@@ -106,6 +106,8 @@ type setup struct {
 	extra  string // of the configuration
 	target string // of the target
 	script string
+	// through, if set, gives the address of what stands between the proxy and the server.
+	through func(testing.TB, *throwaway.Server) string
 }
 
 // start runs the engine with the outline of a dialect.
@@ -126,6 +128,10 @@ func start(t testing.TB, o setup) *running {
 		o.target = "    tls: {mode: disable}\n"
 	}
 	r.address = freeAddress(t)
+	upstream := r.server.Address()
+	if o.through != nil {
+		upstream = o.through(t, r.server)
+	}
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -146,7 +152,7 @@ targets:
     protocol: mysql
     listen: %q
 %s    upstream: {url: "mysql://%s@%s/%s%s", password: {file: upstream}}
-%s`, r.address, o.target, o.user, r.server.Address(), r.database, o.query, o.extra))
+%s`, r.address, o.target, o.user, upstream, r.database, o.query, o.extra))
 	c, err := proxy.LoadConfig(filepath.Join(r.dir, "sallyport.yaml"), []protocols.Protocol{mysql.New()})
 	if err != nil {
 		t.Fatal(err)
