@@ -80,7 +80,9 @@ func (p *Policy) rules(in *Input, b *binding, d *facts.Decision) {
 		d.Verdict = facts.Deny
 		d.Refusals = append(d.Refusals, facts.Refusal{Message: reason, Hint: "The policy's scopes say what this identity may reach.", At: -1})
 	}
-	if !p.LoadLocal && slices.ContainsFunc(in.Facts.Effects, func(e facts.Effect) bool { return strings.HasPrefix(e.Verb, "LOAD ") && strings.HasSuffix(e.Verb, " LOCAL") }) {
+	if !p.LoadLocal && slices.ContainsFunc(in.Facts.Effects, func(e facts.Effect) bool {
+		return strings.HasPrefix(e.Verb, "LOAD ") && strings.HasSuffix(e.Verb, " LOCAL")
+	}) {
 		d.Verdict = facts.Deny
 		d.Refusals = append(d.Refusals, facts.Refusal{Message: "the statement reads a file of the client's", Hint: "`load_local: true` in the policy allows it.", At: -1})
 	}
