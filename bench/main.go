@@ -36,7 +36,7 @@ func main() {
 	quick := flag.Bool("quick", false, "small sizes and few samples: whether it works, not how fast it is")
 	flag.IntVar(&o.samples, "samples", 7, "samples of each figure")
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds of each pgbench sample with 16 clients")
-	flag.IntVar(&o.few, "few", 2, "seconds of each pgbench sample with 1 client")
+	flag.IntVar(&o.few, "few", 1, "seconds of each pgbench sample with 1 client")
 	flag.IntVar(&o.scale, "scale", 10, "pgbench's scale factor")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
 	flag.IntVar(&o.long, "long", 10_000_000, "rows of the result that a slow reader reads")
