@@ -118,3 +118,37 @@ func TestTokenOpenAI(t *testing.T) {
 	}
 	nowhere(t, p, seen.bytes(), []string{"backend-key", rag})
 }
+
+// TestTokenQdrant: the official Qdrant client with a token as its api-key.
+func TestTokenQdrant(t *testing.T) {
+	qdrant := startQdrant(t)
+	port := freePort(t)
+	p, idp := startTokens(t, permissive, fmt.Sprintf(`  - name: vectors
+    protocol: qdrant
+    listen: "127.0.0.1:%d"
+    tls: {mode: disable}
+    upstream: {url: "http://%s", password: {file: upstream}}
+`, port, qdrant), "backend-key")
+	seen := startTap(t, port)
+	token := idp.Token(t, "rag")
+	out := vectorScript(t, "qdrant_scenario.py", fmt.Sprintf("http://127.0.0.1:%d", seen.port), token)
+	if direct := vectorScript(t, "qdrant_scenario.py", "http://"+qdrant, "backend-key"); out != direct || !strings.Contains(out, "missing 404") {
+		t.Errorf("it differs through the proxy, or did not get to its end:\n%s\n%s", out, direct)
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d/collections", port)
+	for name, token := range map[string]string{
+		"expired":       idp.Sign(t, idp.Claims("rag", map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})),
+		"the backend's": "backend-key",
+	} {
+		if a := do(t, "GET", url, token, ""); a.status != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+	if code, out := runMain(t, "identities", "revoke", "--config", p.config, "rag"); code != 0 {
+		t.Fatal(out)
+	}
+	if a := do(t, "GET", url, token, ""); a.status != http.StatusUnauthorized {
+		t.Errorf("revoked: %d %s", a.status, a.body)
+	}
+	nowhere(t, p, seen.bytes(), []string{"backend-key", token})
+}
