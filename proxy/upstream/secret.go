@@ -77,11 +77,7 @@ type KV struct {
 	at   time.Time
 }
 
-const (
-	kvFresh = 30 * time.Second
-	// kvAgain is how soon a refused secret is asked for again at the earliest.
-	kvAgain = time.Second
-)
+const kvFresh = 30 * time.Second
 
 var _ Source = (*KV)(nil)
 
@@ -91,7 +87,7 @@ func (k *KV) Login(ctx context.Context, fresh bool) (Login, func(), error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	age := k.Vault.now().Sub(k.at)
-	if k.last == nil || age > kvFresh || fresh && age > kvAgain {
+	if k.last == nil || age > kvFresh || fresh {
 		s, err := k.Vault.kv(ctx, k.Mount, k.Path, k.Key)
 		switch {
 		case err == nil:
