@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,7 +14,11 @@ import (
 	"testing"
 	"time"
 
+	mysqlclient "github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+
 	"github.com/sallyport-proxy/sallyport/proxy/identity/idptest"
+	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
 	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway/throwtest"
 )
 
@@ -30,6 +37,108 @@ func startTokens(t *testing.T, policy, target, secret string) (*testProxy, *idpt
 		freePort(t), idp.Issuer, idp.CA, target))
 	p.serve(t)
 	return p, idp
+}
+
+// TestTokenMySQL: a token as the password over TLS, on MySQL's wire; the
+// session ends with it, and with the identity.
+func TestTokenMySQL(t *testing.T) {
+	s := throwtest.Maria(t, throwaway.MariaOptions{})
+	database := throwtest.Database(t, s, "CREATE TABLE customers (id INT PRIMARY KEY, email VARCHAR(100)); INSERT INTO customers VALUES (1, 'ana@example.com')")
+	port := freePort(t)
+	// A certificate is an identity here too.
+	certified := "mtls:\n  - {ca: ours.pem, identities: [{name: certified, subject: \"CN=certified,O=Acme\"}]}\n"
+	authorities := &testProxy{dir: t.TempDir()}
+	ours := newAuthority(t, authorities, "ours")
+	ours.issue(t, authorities, "client", "certified", "", time.Hour, x509.ExtKeyUsageClientAuth)
+	certified = strings.Replace(certified, "ours.pem", filepath.Join(authorities.dir, "ours.pem"), 1)
+	p, idp := startTokens(t, "version: 1\nclasses: {email: {mask: partial}}\ncolumns: [{class: email, match: ['*.email']}]\nunmask: [{classes: [email], groups: [etl]}]\n", fmt.Sprintf(`  - name: app
+    protocol: mysql
+    listen: "127.0.0.1:%d"
+    tls: {mode: require, cert: cert.pem, key: key.pem}
+    upstream: {url: "mysql://root@%s/%s?tls=disable", password: {file: upstream}}
+`, port, s.Address(), database)+certified, s.Password)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(readFile(t, filepath.Join(p.dir, "cert.pem"))))
+	pair, err := tls.LoadX509KeyPair(filepath.Join(authorities.dir, "client.crt"), filepath.Join(authorities.dir, "client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func(user, token string) (*mysqlclient.Conn, error) {
+		return mysqlclient.Connect(fmt.Sprintf("127.0.0.1:%d", port), user, token, database, func(c *mysqlclient.Conn) error {
+			conf := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+			if token == "" {
+				conf.Certificates = []tls.Certificate{pair}
+			}
+			c.SetTLSConfig(conf)
+			return nil
+		})
+	}
+	email := func(name string) string {
+		t.Helper()
+		c, err := dial(name, idp.Token(t, name))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		defer c.Close()
+		r, err := c.Execute("SELECT email FROM customers")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		v, _ := r.GetString(0, 0)
+		return v
+	}
+	if clear, masked := email("etl"), email("rag"); clear != "ana@example.com" || masked == clear {
+		t.Errorf("etl got %q, rag got %q", clear, masked)
+	}
+	for user, token := range map[string]string{
+		"etl":  idp.Token(t, "rag"),
+		"rag":  idp.Sign(t, idp.Claims("rag", map[string]any{"exp": time.Now().Add(-time.Minute).Unix()})),
+		"root": s.Password,
+	} {
+		var e *mysql.MyError
+		if _, err := dial(user, token); !errors.As(err, &e) || e.Code != mysql.ER_ACCESS_DENIED_ERROR {
+			t.Errorf("%s: %v", user, err)
+		}
+	}
+	byCertificate, err := dial("certified", "")
+	if err != nil {
+		t.Fatalf("by certificate: %v", err)
+	}
+	byCertificate.Close()
+	if _, err := dial("rag", ""); err == nil {
+		t.Error("a certificate logged another identity in")
+	}
+	other, err := dial("etl", idp.Token(t, "etl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	idp.Lifetime(5 * time.Second)
+	short, err := dial("rag", idp.Token(t, "rag"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := short.Execute("SELECT SLEEP(60)"); ended <- err }()
+	if err := within(t, 20*time.Second, "a session past its token", ended); err == nil {
+		t.Error("the session goes on")
+	}
+	idp.Lifetime(time.Hour)
+	busy, err := dial("rag", idp.Token(t, "rag"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, err := busy.Execute("SELECT SLEEP(60)"); ended <- err }()
+	awaitSessions(t, p, 2)
+	if code, out := runMain(t, "identities", "revoke", "--config", p.config, "rag"); code != 0 {
+		t.Fatal(out)
+	}
+	if err := within(t, time.Second, "a revoked identity's session", ended); err == nil {
+		t.Error("the session goes on")
+	}
+	if _, err := other.Execute("SELECT 1"); err != nil {
+		t.Errorf("another's: %v", err)
+	}
 }
 
 // TestTokenOpenAI: the official OpenAI client with a token as its key; the
