@@ -15,9 +15,6 @@ type Main struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
-	// Alone says that the process does nothing else, so that serving may take
-	// of its processors what suits it.
-	Alone bool
 }
 
 // Run executes one command line and returns the exit code: 0 for success, 1

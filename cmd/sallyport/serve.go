@@ -54,9 +54,6 @@ its log, one JSON object a line. SIGHUP, or a changed policy or configuration
 file, reloads; a broken file is refused and what is in force stays.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c, err := proxy.LoadConfig(config, wires()); err == nil && m.Alone { // serve tells what is wrong
-				share(c)
-			}
 			return serve(cmd.Context(), config, m.Stderr, func() { fmt.Fprintln(m.Stderr, "ready") })
 		},
 	}
