@@ -57,7 +57,7 @@ func (o *Options) DialGate(ctx context.Context, gate Gate) (*Conn, error) {
 }
 
 // bufferSize is what a connection collects at most before it writes, and
-// idleBuffer what it keeps of that.
+// idleBuffer what it keeps of that when it is idle.
 const (
 	bufferSize = 64 << 10
 	idleBuffer = 8 << 10
