@@ -32,10 +32,17 @@ type fault struct {
 type faultRelay struct {
 	listener net.Listener
 	server   string
-	fault    atomic.Pointer[fault]
-	fired    atomic.Bool
-	stalled  chan struct{} // closed when a stall begins
-	release  chan struct{} // closed when it shall end
+	round    atomic.Pointer[faultRound]
+}
+
+// faultRound is a fault, nil for none, and what became of it. It belongs to the
+// connections that began in its time: those of the round before may still be
+// ending.
+type faultRound struct {
+	*fault
+	fired   atomic.Bool
+	stalled chan struct{} // closed when a stall begins
+	release chan struct{} // closed when it shall end
 }
 
 func startFaultRelay(t *testing.T, server string) *faultRelay {
@@ -61,10 +68,10 @@ func startFaultRelay(t *testing.T, server string) *faultRelay {
 func (r *faultRelay) address() string { return r.listener.Addr().String() }
 
 // arm sets the fault of the next connection.
-func (r *faultRelay) arm(f *fault) {
-	r.stalled, r.release = make(chan struct{}), make(chan struct{})
-	r.fired.Store(false)
-	r.fault.Store(f)
+func (r *faultRelay) arm(f *fault) *faultRound {
+	round := &faultRound{fault: f, stalled: make(chan struct{}), release: make(chan struct{})}
+	r.round.Store(round)
+	return round
 }
 
 func (r *faultRelay) serve(client *net.TCPConn) {
@@ -75,13 +82,13 @@ func (r *faultRelay) serve(client *net.TCPConn) {
 	}
 	server := up.(*net.TCPConn)
 	defer server.Close()
-	var f *fault
+	var f *faultRound
 	first, err := readPacket(client, true)
 	if err != nil {
 		return
 	}
 	if bytes.Contains(first, []byte("application_name\x00wire\x00")) {
-		f = r.fault.Load()
+		f = r.round.Load()
 	}
 	done := make(chan struct{})
 	go func() {
@@ -93,7 +100,7 @@ func (r *faultRelay) serve(client *net.TCPConn) {
 }
 
 // forward copies messages and ends both connections where one ends.
-func (r *faultRelay) forward(dst, src *net.TCPConn, first []byte, f *fault, toServer bool) {
+func (r *faultRelay) forward(dst, src *net.TCPConn, first []byte, f *faultRound, toServer bool) {
 	defer dst.Close()
 	defer src.Close()
 	for n := 0; ; n++ {
@@ -104,17 +111,16 @@ func (r *faultRelay) forward(dst, src *net.TCPConn, first []byte, f *fault, toSe
 				return
 			}
 		}
-		if f != nil && f.toServer == toServer && f.at == n {
-			r.fired.Store(true)
+		if f != nil && f.fault != nil && f.toServer == toServer && f.at == n {
+			f.fired.Store(true)
 			switch f.kind {
 			case "half":
 				_, _ = dst.Write(m[:len(m)/2])
 			case "reset":
 				_, _ = dst.SetLinger(0), src.SetLinger(0)
 			case "stall":
-				release := r.release
-				close(r.stalled)
-				<-release
+				close(f.stalled)
+				<-f.release
 			}
 			return
 		}
@@ -186,15 +192,15 @@ func TestWireFaults(t *testing.T) {
 		run++
 		upstream.arm(nil)
 		client.arm(nil)
-		relay.arm(f)
-		ended := playFault(t, client.address(), relay, run)
-		close(relay.release)
-		if relay.fired.Load() {
+		round := relay.arm(f)
+		ended := playFault(t, client.address(), round, run)
+		close(round.release)
+		if round.fired.Load() {
 			fired++
 		} else if f != nil && !ended {
 			t.Errorf("%+v: the session failed without a fault", *f)
 		}
-		return relay.fired.Load()
+		return round.fired.Load()
 	}
 	play(client, nil)
 	p.quiet(t)
@@ -226,12 +232,12 @@ func TestWireFaults(t *testing.T) {
 
 // playFault plays the script through the relay and says whether it came to
 // its end. The client gives up a stalled connection by itself.
-func playFault(t *testing.T, addr string, relay *faultRelay, run int) bool {
+func playFault(t *testing.T, addr string, round *faultRound, run int) bool {
 	t.Helper()
 	c := &wireClient{addr: addr, user: "ana", password: "ana-secret", version: 3 << 16}
 	finished := make(chan struct{})
 	defer close(finished)
-	stalled := relay.stalled
+	stalled := round.stalled
 	var conn atomic.Pointer[net.Conn]
 	c.dialed = func(n net.Conn) { conn.Store(&n) }
 	go func() {

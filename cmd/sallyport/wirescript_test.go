@@ -31,13 +31,15 @@ import (
 //	other "statement"        run it in another session
 //
 // A line "differs VERSION|* reason" says that the proxy answers otherwise and why that
-// is right; the test then wants it to.
+// is right; the test then wants it to. A line "races reason" says that what comes
+// before the end is a matter of time; the test then wants that the connection ends.
 //
 // Strings are Go's. A case may end anywhere: the session is then closed.
 type wireScript struct {
 	file, name string
 	steps      []wireStep
 	differs    map[string]string // by major version, "*" for all: why
+	races      string            // why
 }
 
 type wireStep struct {
@@ -66,6 +68,10 @@ func readWireScripts(t *testing.T, pattern string) []wireScript {
 			}
 			if name, ok := strings.CutPrefix(line, "== "); ok {
 				all = append(all, wireScript{file: base, name: name})
+				continue
+			}
+			if reason, ok := strings.CutPrefix(line, "races "); ok && len(all) > 0 {
+				all[len(all)-1].races = reason
 				continue
 			}
 			if rest, ok := strings.CutPrefix(line, "differs "); ok && len(all) > 0 {
