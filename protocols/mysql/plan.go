@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"math"
 	"strconv"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/protocols/internal/sqlwire"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -65,7 +65,7 @@ func (s *session) explained(ask func(each func([][]byte) error) error) (facts.Pl
 	if !ok || cost < 0 {
 		return facts.Plan{}, nil
 	}
-	return facts.Plan{Known: true, Rows: int64(min(powerOfTen(rows), 1e18)), Cost: powerOfTen(cost)}, nil
+	return facts.Plan{Known: true, Rows: int64(min(sqlwire.PowerOfTen(rows), 1e18)), Cost: sqlwire.PowerOfTen(cost)}, nil
 }
 
 // node is any part of EXPLAIN's JSON. MariaDB and MySQL give their tables the
@@ -175,20 +175,6 @@ func tableRows(raw json.RawMessage) (float64, bool) {
 		filtered = x
 	}
 	return *rows * filtered / 100, true
-}
-
-func powerOfTen(x float64) float64 {
-	if x <= 0 || math.IsNaN(x) {
-		return 0
-	}
-	if math.IsInf(x, 0) || x > 1e300 {
-		return math.MaxFloat64
-	}
-	p := math.Pow(10, math.Ceil(math.Log10(x)))
-	for p < x { // the logarithm rounds
-		p *= 10
-	}
-	return p
 }
 
 // ownPrepared prepares a text of ours, executes it with a client's parameters

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/protocols/internal/sqlwire"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
@@ -177,8 +178,8 @@ func (s *session) succeed(t protocols.Ticket) {
 		v.stale = v.stale || !v.tracks
 		v.set(name, value)
 	}
-	v.prepared = changed(v.prepared, c.Prepare, c.Deallocate)
-	v.variables = changed(v.variables, c.Variables, c.Forget)
+	v.prepared = sqlwire.Changed(v.prepared, c.Prepare, c.Deallocate)
+	v.variables = sqlwire.Changed(v.variables, c.Variables, c.Forget)
 	if len(c.Temporary) > 0 {
 		v.temps++
 		v.temporary = maps.Clone(v.temporary)
@@ -193,25 +194,6 @@ func (s *session) succeed(t protocols.Ticket) {
 			}
 		}
 	}
-}
-
-// changed returns m with names put in and taken out; "" takes out all.
-func changed[V any](m, in map[string]V, out []string) map[string]V {
-	if len(in) == 0 && len(out) == 0 {
-		return m
-	}
-	m = maps.Clone(m)
-	if m == nil {
-		m = map[string]V{}
-	}
-	for _, name := range out {
-		if name == "" {
-			clear(m)
-		}
-		delete(m, name)
-	}
-	maps.Copy(m, in)
-	return m
 }
 
 // diagnose notes whether what the upstream keeps of the last statement's

@@ -3,8 +3,8 @@ package postgres
 import (
 	"encoding/json"
 	"errors"
-	"math"
 
+	"github.com/sallyport-proxy/sallyport/protocols/internal/sqlwire"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -89,19 +89,5 @@ func readPlan(b []byte) facts.Plan {
 	if p.Rows == nil || p.Cost == nil {
 		return facts.Plan{}
 	}
-	return facts.Plan{Known: true, Rows: int64(min(powerOfTen(*p.Rows), 1e18)), Cost: powerOfTen(*p.Cost)}
-}
-
-func powerOfTen(x float64) float64 {
-	if x <= 0 || math.IsNaN(x) {
-		return 0
-	}
-	if math.IsInf(x, 0) || x > 1e300 {
-		return math.MaxFloat64
-	}
-	p := math.Pow(10, math.Ceil(math.Log10(x)))
-	for p < x { // the logarithm rounds
-		p *= 10
-	}
-	return p
+	return facts.Plan{Known: true, Rows: int64(min(sqlwire.PowerOfTen(*p.Rows), 1e18)), Cost: sqlwire.PowerOfTen(*p.Cost)}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/protocols/internal/sqlwire"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
@@ -146,7 +147,7 @@ func (v *viewState) dropPrepared(name string) {
 	}
 	if _, ok := v.view.Prepared[name]; ok {
 		n := *v.view
-		n.Prepared = changed(n.Prepared, nil, []string{name})
+		n.Prepared = sqlwire.Changed(n.Prepared, nil, []string{name})
 		v.view = &n
 	}
 }
@@ -183,8 +184,8 @@ func (s *session) succeed(t protocols.Ticket) {
 		v.setting = c.SearchPath
 		n.SearchPath = effectivePath(&n, c.SearchPath)
 	}
-	n.Prepared = changed(n.Prepared, c.Prepare, c.Deallocate)
-	n.Cursors = changed(n.Cursors, c.Declare, c.Close)
+	n.Prepared = sqlwire.Changed(n.Prepared, c.Prepare, c.Deallocate)
+	n.Cursors = sqlwire.Changed(n.Cursors, c.Declare, c.Close)
 	v.view = &n
 	for name := range c.Declare {
 		delete(s.portals, name) // it can only be a stale one
@@ -198,25 +199,6 @@ func (s *session) succeed(t protocols.Ticket) {
 		}
 		delete(s.stmts, name)
 	}
-}
-
-// changed returns m with names put in and taken out; "" takes out all.
-func changed[V any](m, in map[string]V, out []string) map[string]V {
-	if len(in) == 0 && len(out) == 0 {
-		return m
-	}
-	m = maps.Clone(m)
-	if m == nil {
-		m = map[string]V{}
-	}
-	for _, name := range out {
-		if name == "" {
-			clear(m)
-		}
-		delete(m, name)
-	}
-	maps.Copy(m, in)
-	return m
 }
 
 // transactionEnded forgets what ends with a transaction: portals bound before
