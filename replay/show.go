@@ -95,8 +95,12 @@ func (p *player) event(e *Event) error {
 		if e.Identity != nil {
 			groups = strings.Join(e.Identity.Groups, ", ")
 		}
-		p.print("%s\n%s [%s] on %s, database %s, from %s, %s\n\n", p.paint("1", "session "+Safe(e.Session)),
-			Safe(nameOf(e)), Safe(groups), Safe(e.Target), Safe(e.Database), Safe(e.Address), e.At.Format("2006-01-02 15:04:05 MST"))
+		where := e.Target
+		if e.Database != "" {
+			where += ", database " + e.Database
+		}
+		p.print("%s\n%s [%s] on %s, from %s, %s\n\n", p.paint("1", "session "+Safe(e.Session)),
+			Safe(nameOf(e)), Safe(groups), Safe(where), Safe(e.Address), e.At.Format("2006-01-02 15:04:05 MST"))
 	case TypeStatement:
 		e.Text = Unseal(e.Text, p.opt.Unseal)
 		for i := range e.Params {

@@ -30,6 +30,8 @@ const (
 	demoAlicePassword    = "alice-demo"
 	demoSamPassword      = "sam-demo"
 	demoDanaPassword     = "dana-demo"
+	demoStoreKey         = "store-key"
+	demoWorkerToken      = "rag-worker-demo"
 )
 
 func (m *Main) demoCommand() *cobra.Command {
@@ -40,7 +42,8 @@ func (m *Main) demoCommand() *cobra.Command {
 		Long: `Starts a throwaway PostgreSQL with a sample shop, writes a policy and a
 configuration, puts the proxy in front, and runs the main job through it with psql: a query
 that comes back masked, one that is refused, one that is held until somebody
-approves it, and the replay of all of them. It prints each command, so that you
+approves it; then the same for a vector store, which is a stand-in for Qdrant in this
+process; and the replay of all of them. It prints each command, so that you
 can paste it.
 
 On a terminal the demo then stays up until Ctrl-C; elsewhere it ends. What it
@@ -65,8 +68,11 @@ type demo struct {
 	port int
 
 	pg      *throwaway.Server
+	points  *throwaway.Points
+	store   int // the port in front of points
 	console int
 	psql    string
+	steps   int // shown so far
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -80,6 +86,10 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	defer d.pg.Stop()
+	if err := d.startStore(); err != nil {
+		return err
+	}
+	defer d.points.Stop()
 	config, err := d.configure()
 	if err != nil {
 		return err
@@ -95,6 +105,12 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	cancel()
 	return errors.Join(err, <-served)
+}
+
+// step says the title of the next step.
+func (d *demo) step(title string) {
+	d.steps++
+	d.say("\n%d. %s", d.steps, title)
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.main.Stdout, format+"\n", args...) }
@@ -167,15 +183,12 @@ func (d *demo) startShop(ctx context.Context) error {
 
 // configure writes the configuration that a person would write.
 func (d *demo) configure() (path string, err error) {
-	if !portFree(d.port) {
-		if d.port, err = freeTCPPort(); err != nil {
-			return "", err
-		}
-	}
-	d.console = 7070
-	if !portFree(d.console) {
-		if d.console, err = freeTCPPort(); err != nil {
-			return "", err
+	d.console, d.store = 7070, 6333
+	for _, port := range []*int{&d.port, &d.console, &d.store} {
+		if !portFree(*port) {
+			if *port, err = freeTCPPort(); err != nil {
+				return "", err
+			}
 		}
 	}
 	policy, err := demoFiles.ReadFile("demo/policy.yaml")
@@ -191,16 +204,24 @@ identities:
   - {name: alice, password: {file: alice.secret}, groups: [analyst]}
   - {name: sam, password: {file: sam.secret}, groups: [support]}
   - {name: dana, password: {file: dana.secret}, groups: [dba]}
+  - {name: rag-worker, kind: machine, token: {file: rag-worker.secret}, groups: [rag]}
 targets:
   - name: shop
     protocol: postgres
     listen: "127.0.0.1:%d"
     tls: {mode: disable}
     upstream: {url: "postgres://shop@%s/shop?sslmode=disable", password: {file: upstream.secret}}
-`, d.console, d.port, d.pg.Address())
+  - name: tickets
+    protocol: qdrant
+    listen: "127.0.0.1:%d"
+    tls: {mode: disable}
+    wait: 500ms
+    upstream: {url: "http://%s", password: {file: store.secret}}
+`, d.console, d.port, d.pg.Address(), d.store, d.points.Address())
 	path = filepath.Join(d.dir, "sallyport.yaml")
 	for name, content := range map[string]string{
 		"sallyport.yaml": config, "policy.yaml": string(policy), "upstream.secret": demoUpstreamPassword + "\n",
+		"store.secret": demoStoreKey + "\n", "rag-worker.secret": demoWorkerToken + "\n",
 		"alice.secret": demoAlicePassword + "\n", "sam.secret": demoSamPassword + "\n", "dana.secret": demoDanaPassword + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(content), 0o600); err != nil {
@@ -240,16 +261,16 @@ func (d *demo) walk(ctx context.Context, config string) error {
 		sql     string
 		refused bool
 	}{
-		{"1. Alice, an analyst, reads customers: classed columns come back masked.", alice,
+		{"Alice, an analyst, reads customers: classed columns come back masked.", alice,
 			"SELECT id, name, email, ssn, salary FROM customers ORDER BY id LIMIT 3", false},
-		{"2. Sam, in support, may see e-mail addresses: the policy says so, not the statement.", sam,
+		{"Sam, in support, may see e-mail addresses: the policy says so, not the statement.", sam,
 			"SELECT id, name, email, ssn FROM customers ORDER BY id LIMIT 3", false},
-		{"3. Alice forgets the WHERE: refused, by the rule's name.", alice,
+		{"Alice forgets the WHERE: refused, by the rule's name.", alice,
 			"DELETE FROM orders", true},
-		{"4. Alice guesses at a salary through an error: refused, because an error is an answer too.", alice,
+		{"Alice guesses at a salary through an error: refused, because an error is an answer too.", alice,
 			"SELECT 1 / (salary - 71000) FROM customers WHERE id = 1", true},
 	} {
-		d.say("\n%s\n", s.title)
+		d.step(s.title + "\n")
 		out, err := d.run1(ctx, s.conn, s.sql)
 		d.say("  $ psql \"%s\" -c \"%s\"", s.conn, s.sql)
 		d.print(out)
@@ -260,11 +281,14 @@ func (d *demo) walk(ctx context.Context, config string) error {
 	if err := d.walkHold(ctx, config, alice); err != nil {
 		return err
 	}
+	if err := d.walkStore(ctx, config); err != nil {
+		return err
+	}
 	return d.walkCommands(ctx, []demoStep{
-		{"6. Who was here.", []string{"sessions", "list", "--config", config}},
-		{"7. The last session as it happened: a statement, its decision, what the client was sent.", []string{"replay", "show", "--config", config, "last"}},
-		{"8. And the first one.", []string{"replay", "show", "--config", config, "first"}},
-		{"9. Nobody has touched the record: every transcript's chain and signature are checked.", []string{"replay", "verify", "--config", config}},
+		{"Who was here.", []string{"sessions", "list", "--config", config}},
+		{"The last session as it happened: a statement, its decision, what the client was sent.", []string{"replay", "show", "--config", config, "last"}},
+		{"And the first one.", []string{"replay", "show", "--config", config, "first"}},
+		{"Nobody has touched the record: every transcript's chain and signature are checked.", []string{"replay", "verify", "--config", config}},
 	})
 }
 
@@ -272,7 +296,7 @@ func (d *demo) walk(ctx context.Context, config string) error {
 // another.
 func (d *demo) walkHold(ctx context.Context, config, conn string) error {
 	const bulk = "SELECT * FROM orders"
-	d.say("\n5. Alice reads a whole table: held, until somebody of the group dba has had a look.\n")
+	d.step("Alice reads a whole table: held, until somebody of the group dba has had a look.\n")
 	d.say("  $ psql \"%s\" -At -o orders.txt -c \"%s\"", conn, bulk)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -327,7 +351,7 @@ type demoStep struct {
 func (d *demo) walkCommands(ctx context.Context, steps []demoStep) error {
 	for _, step := range steps {
 		if step.title != "" {
-			d.say("\n%s", step.title)
+			d.step(step.title)
 		}
 		d.say("\n  $ bin/sallyport %s", shellLine(step.args))
 		var out bytes.Buffer

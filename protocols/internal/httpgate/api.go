@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -101,7 +102,7 @@ type Fault struct {
 func (f *Fault) Text() string {
 	s := f.Message
 	if f.Detail != "" {
-		s += ". " + f.Detail
+		s += ". " + strings.TrimSuffix(f.Detail, ".")
 	}
 	if f.Hint != "" {
 		s += ". Hint: " + f.Hint

@@ -9,5 +9,7 @@
 // The servers refuse to run as root: where this process is root they run as the user
 // postgres if there is one, else as nobody.
 //
+// One is no real server: Points, in this process, stands in for Qdrant.
+//
 // The package is not for data that anyone wants to keep: fsync is off.
 package throwaway
