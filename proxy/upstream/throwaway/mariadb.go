@@ -108,8 +108,10 @@ func (m mariadb) file(name string) string { return filepath.Join(m.dir, name) }
 
 // prepare makes everything that does not depend on the port.
 func (m mariadb) prepare(s *Server) error {
-	if err := m.as.mkdir(s.Socket); err != nil {
-		return err
+	for _, d := range []string{s.Socket, m.file("tmp")} {
+		if err := m.as.mkdir(d); err != nil {
+			return err
+		}
 	}
 	if m.opt.TLS {
 		files, err := newCertificates(m.dir, m.as)
@@ -157,6 +159,7 @@ func (m mariadb) template() (template, error) {
 func (m mariadb) configuration(s *Server, port int) []byte {
 	all := map[string]string{
 		"datadir":                 s.DataDir,
+		"tmpdir":                  m.file("tmp"), // a server that starts removes the temporary tables of others in a shared one
 		"bind-address":            s.Host,
 		"port":                    strconv.Itoa(port),
 		"socket":                  m.socket(s),
