@@ -26,7 +26,7 @@ build: ## bin/sallyport
 	@$(step) "build bin/sallyport" go build -trimpath -o bin/sallyport ./cmd/sallyport
 
 .PHONY: demo
-demo: setup build ## a throwaway PostgreSQL with a sample shop behind the proxy
+demo: setup build ## a throwaway PostgreSQL and MariaDB with a sample shop behind the proxy
 	@bin/sallyport demo
 
 .PHONY: test

@@ -124,11 +124,26 @@ func (s *session) decideMore(ctx context.Context, u *protocols.Unit, t *ticket, 
 			if err != nil {
 				return err
 			}
+			plan.Rows = min(plan.Rows, readAtMost(t.facts)) // MySQL's plans know nothing of LIMIT
 			t.input.Plan = &plan
 		}
 	}
 	t.decision = t.policy.Decide(t.input)
 	return nil
+}
+
+// readAtMost is what the words of a single read allow, rounded up to a power of
+// ten as estimates are.
+func readAtMost(f *facts.Facts) int64 {
+	if len(f.Effects) != 1 || f.Effects[0].Action != facts.Read || !f.Effects[0].Limited {
+		return facts.NoLimit
+	}
+	for n := int64(1); n < facts.NoLimit/10; n *= 10 {
+		if n >= f.Effects[0].Limit {
+			return n
+		}
+	}
+	return facts.NoLimit
 }
 
 func onlyReads(f *facts.Facts) bool {

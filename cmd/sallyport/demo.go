@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -10,10 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -21,7 +17,7 @@ import (
 	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
 )
 
-//go:embed demo/shop.sql demo/vector.sql demo/policy.yaml
+//go:embed demo/shop.sql demo/vector.sql demo/shop.mariadb.sql demo/policy.yaml
 var demoFiles embed.FS
 
 // The demo's passwords guard made-up data on loopback.
@@ -38,25 +34,25 @@ func (m *Main) demoCommand() *cobra.Command {
 	d := &demo{main: m}
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Start a throwaway PostgreSQL with a sample shop behind the proxy, and show what happens",
-		Long: `Starts a throwaway PostgreSQL with a sample shop, writes a policy and a
-configuration, puts the proxy in front, and runs the main job through it with psql: a query
-that comes back masked, one that is refused, one that is held until somebody
-approves it; then the same for a vector store, which is a stand-in for Qdrant in this
-process; and the replay of all of them. It prints each command, so that you
-can paste it.
+		Short: "Start a throwaway PostgreSQL and MariaDB with a sample shop behind the proxy, and show what happens",
+		Long: `Starts a throwaway PostgreSQL and a throwaway MariaDB with the same sample shop,
+writes one policy and a configuration, puts the proxy in front, and runs the
+main job through it with psql and with MariaDB's client: a query that comes back
+masked, one that is refused, one that is held until somebody approves it; then
+the same for a vector store, which is a stand-in for Qdrant in this process; and
+the replay of all of them. It prints each command, so that you can paste it.
 
 On a terminal the demo then stays up until Ctrl-C; elsewhere it ends. What it
 wrote (configuration, policy, transcripts) stays in --dir.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return fail(d.run(cmd.Context()), "`make setup` installs PostgreSQL; the demo needs nothing else")
+			return fail(d.run(cmd.Context()), "`make setup` installs PostgreSQL and MariaDB; the demo needs nothing else")
 		},
 	}
 	cmd.Flags().StringVar(&d.dir, "dir", filepath.Join("var", "demo"), "folder for the demo's files; emptied first")
 	cmd.Flags().BoolVar(&d.stay, "stay", false, "stay up until interrupted, on a terminal or not")
 	cmd.Flags().BoolVar(&d.once, "once", false, "end after the walk, on a terminal too")
-	cmd.Flags().IntVar(&d.port, "port", 6432, "port to listen on; a free one where it is taken")
+	cmd.Flags().IntVar(&d.port, "port", 6432, "port of the proxy before PostgreSQL; a free one where it is taken")
 	return cmd
 }
 
@@ -67,11 +63,10 @@ type demo struct {
 	once bool
 	port int
 
-	pg      *throwaway.Server
+	shops   []demoShop // PostgreSQL's, MariaDB's
 	points  *throwaway.Points
 	store   int // the port in front of points
 	console int
-	psql    string
 	steps   int // shown so far
 }
 
@@ -81,11 +76,17 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	d.say("Starting a throwaway PostgreSQL with a sample shop …")
-	if err := d.startShop(ctx); err != nil {
-		return err
+	d.say("Starting a throwaway PostgreSQL and a throwaway MariaDB with the same sample shop …")
+	for _, start := range []func(context.Context) (demoShop, error){d.startPostgreSQL, d.startMariaDB} {
+		shop, err := start(ctx)
+		if shop.server != nil {
+			defer shop.server.Stop()
+		}
+		if err != nil {
+			return err
+		}
+		d.shops = append(d.shops, shop)
 	}
-	defer d.pg.Stop()
 	if err := d.startStore(); err != nil {
 		return err
 	}
@@ -137,59 +138,13 @@ func (d *demo) prepare() error {
 	return os.WriteFile(mark, nil, 0o600)
 }
 
-func (d *demo) startShop(ctx context.Context) error {
-	installs, err := throwaway.FindPostgreSQL()
-	if err != nil {
-		return err
-	}
-	vector := false
-	for _, in := range installs {
-		vector = vector || in.Vector
-	}
-	if d.pg, err = throwaway.PostgreSQL(ctx, throwaway.Options{Vector: vector}); err != nil {
-		return err
-	}
-	d.psql = filepath.Join(d.pg.BinDir, "psql")
-	if _, err := os.Stat(d.psql); err != nil {
-		if d.psql, err = exec.LookPath("psql"); err != nil {
-			return err
-		}
-	}
-	shop, err := demoFiles.ReadFile("demo/shop.sql")
-	if err != nil {
-		return err
-	}
-	scripts := [][2]string{
-		{"postgres", "CREATE ROLE shop LOGIN PASSWORD '" + demoUpstreamPassword + "';"},
-		{"postgres", "CREATE DATABASE shop OWNER shop;"},
-		{"shop", "SET ROLE shop;\n" + string(shop)},
-	}
-	if vector {
-		more, err := demoFiles.ReadFile("demo/vector.sql")
-		if err != nil {
-			return err
-		}
-		scripts = append(scripts, [2]string{"shop", string(more)})
-	} else {
-		d.say("This PostgreSQL has no pgvector (Debian 12 has no package of it): the documents' embeddings are real[].")
-	}
-	for _, s := range scripts {
-		if _, err := d.pg.SQL(ctx, s[0], s[1]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // configure writes the configuration that a person would write.
 func (d *demo) configure() (path string, err error) {
-	d.console, d.store = 7070, 6333
-	for _, port := range []*int{&d.port, &d.console, &d.store} {
-		if !portFree(*port) {
-			if *port, err = freeTCPPort(); err != nil {
-				return "", err
-			}
-		}
+	if d.console, err = portOr(7070); err != nil {
+		return "", err
+	}
+	if d.store, err = portOr(6333); err != nil {
+		return "", err
 	}
 	policy, err := demoFiles.ReadFile("demo/policy.yaml")
 	if err != nil {
@@ -206,18 +161,21 @@ identities:
   - {name: dana, password: {file: dana.secret}, groups: [dba]}
   - {name: rag-worker, kind: machine, token: {file: rag-worker.secret}, groups: [rag]}
 targets:
-  - name: shop
-    protocol: postgres
-    listen: "127.0.0.1:%d"
-    tls: {mode: disable}
-    upstream: {url: "postgres://shop@%s/shop?sslmode=disable", password: {file: upstream.secret}}
   - name: tickets
     protocol: qdrant
     listen: "127.0.0.1:%d"
     tls: {mode: disable}
     wait: 500ms
     upstream: {url: "http://%s", password: {file: store.secret}}
-`, d.console, d.port, d.pg.Address(), d.store, d.points.Address())
+`, d.console, d.store, d.points.Address())
+	for _, s := range d.shops {
+		config += fmt.Sprintf(`  - name: %s
+    protocol: %s
+    listen: "127.0.0.1:%d"
+    tls: {mode: disable}
+    upstream: {url: %q, password: {file: upstream.secret}}
+`, s.target, s.protocol, s.port, s.upstream)
+	}
 	path = filepath.Join(d.dir, "sallyport.yaml")
 	for name, content := range map[string]string{
 		"sallyport.yaml": config, "policy.yaml": string(policy), "upstream.secret": demoUpstreamPassword + "\n",
@@ -251,128 +209,6 @@ func (d *demo) serve(ctx context.Context, config string) (<-chan error, error) {
 	}
 }
 
-// walk runs the main job and shows each command with what it prints.
-func (d *demo) walk(ctx context.Context, config string) error {
-	alice := fmt.Sprintf("host=127.0.0.1 port=%d user=alice password=%s dbname=shop sslmode=disable", d.port, demoAlicePassword)
-	sam := fmt.Sprintf("host=127.0.0.1 port=%d user=sam password=%s dbname=shop sslmode=disable", d.port, demoSamPassword)
-	for _, s := range []struct {
-		title   string
-		conn    string
-		sql     string
-		refused bool
-	}{
-		{"Alice, an analyst, reads customers: classed columns come back masked.", alice,
-			"SELECT id, name, email, ssn, salary FROM customers ORDER BY id LIMIT 3", false},
-		{"Sam, in support, may see e-mail addresses: the policy says so, not the statement.", sam,
-			"SELECT id, name, email, ssn FROM customers ORDER BY id LIMIT 3", false},
-		{"Alice forgets the WHERE: refused, by the rule's name.", alice,
-			"DELETE FROM orders", true},
-		{"Alice guesses at a salary through an error: refused, because an error is an answer too.", alice,
-			"SELECT 1 / (salary - 71000) FROM customers WHERE id = 1", true},
-	} {
-		d.step(s.title + "\n")
-		out, err := d.run1(ctx, s.conn, s.sql)
-		d.say("  $ psql \"%s\" -c \"%s\"", s.conn, s.sql)
-		d.print(out)
-		if (err != nil) != s.refused {
-			return fmt.Errorf("the demo's statement %q did not end as it should: %w", s.sql, errors.Join(err, errors.New(out)))
-		}
-	}
-	if err := d.walkHold(ctx, config, alice); err != nil {
-		return err
-	}
-	if err := d.walkStore(ctx, config); err != nil {
-		return err
-	}
-	return d.walkCommands(ctx, []demoStep{
-		{"Who was here.", []string{"sessions", "list", "--config", config}},
-		{"The last session as it happened: a statement, its decision, what the client was sent.", []string{"replay", "show", "--config", config, "last"}},
-		{"And the first one.", []string{"replay", "show", "--config", config, "first"}},
-		{"Nobody has touched the record: every transcript's chain and signature are checked.", []string{"replay", "verify", "--config", config}},
-	})
-}
-
-// walkHold shows a statement that waits in one terminal and is approved in
-// another.
-func (d *demo) walkHold(ctx context.Context, config, conn string) error {
-	const bulk = "SELECT * FROM orders"
-	d.step("Alice reads a whole table: held, until somebody of the group dba has had a look.\n")
-	d.say("  $ psql \"%s\" -At -o orders.txt -c \"%s\"", conn, bulk)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, d.psql, "-X", "-At", "-o", filepath.Join(d.dir, "orders.txt"), conn, "-c", bulk)
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	notices, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	id := ""
-	lines := bufio.NewScanner(notices)
-	for id == "" && lines.Scan() {
-		d.print(lines.Text())
-		_, id, _ = strings.Cut(lines.Text(), "held for approval: ")
-	}
-	for more := 2; id != "" && more > 0 && lines.Scan(); more-- { // DETAIL and HINT
-		d.print(lines.Text())
-	}
-	if id == "" {
-		return fmt.Errorf("the bulk read was not held: %w", cmd.Wait())
-	}
-	d.say("\n   It waits. In another terminal:")
-	err = d.walkCommands(ctx, []demoStep{
-		{"", []string{"approvals", "list", "--config", config}},
-		{"", []string{"approvals", "approve", "--config", config, "--as", "dana", "--reason", "quarterly export", id}},
-	})
-	if err != nil {
-		return err
-	}
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("the approved read: %w", err)
-	}
-	b, err := os.ReadFile(filepath.Join(d.dir, "orders.txt"))
-	if err != nil {
-		return err
-	}
-	d.say("\n   (Or by browser: http://127.0.0.1:%d/approvals, as dana with the password %s.)", d.console, demoDanaPassword)
-	d.say("\n   And Alice has her %d rows, cards masked. The next bulk read asks again.", bytes.Count(b, []byte{'\n'}))
-	return nil
-}
-
-// demoStep is one command of ours.
-type demoStep struct {
-	title string
-	args  []string
-}
-
-// walkCommands runs our own commands as a person would.
-func (d *demo) walkCommands(ctx context.Context, steps []demoStep) error {
-	for _, step := range steps {
-		if step.title != "" {
-			d.step(step.title)
-		}
-		d.say("\n  $ bin/sallyport %s", shellLine(step.args))
-		var out bytes.Buffer
-		m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}
-		code := m.Run(ctx, step.args)
-		d.print(out.String())
-		if code != 0 {
-			return fmt.Errorf("sallyport %s exited with %d", strings.Join(step.args, " "), code)
-		}
-	}
-	return nil
-}
-
-// run1 runs one statement with psql and returns what a person would see.
-func (d *demo) run1(ctx context.Context, conn, sql string) (string, error) {
-	cmd := exec.CommandContext(ctx, d.psql, "-X", conn, "-c", sql)
-	cmd.Env = append(os.Environ(), "PAGER=cat", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
 // print indents a command's output below its line.
 func (d *demo) print(out string) {
 	for line := range strings.Lines(strings.TrimRight(out, "\n") + "\n") {
@@ -390,6 +226,14 @@ func shellLine(args []string) string {
 		out[i] = a
 	}
 	return strings.Join(out, " ")
+}
+
+// portOr is the port where it is free, else another one.
+func portOr(port int) (int, error) {
+	if portFree(port) {
+		return port, nil
+	}
+	return freeTCPPort()
 }
 
 func portFree(port int) bool {

@@ -22,7 +22,8 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		`b***@mail.example`, `unfiltered-write`, `20000 rows, cards masked`,
+		`b***@mail.example`, `unfiltered-write`, `20000 rows, cards masked`, `|  1 | Bruno Braga | b***@mail.example | [redacted] |      0 |`,
+		`ERROR 1227 (42000) at line 1: DELETE refused by policy`,
 		`"email":"c***@example.com","name":"Customer 25","phone":"****0024"`,
 		`DROP COLLECTION refused by policy. rule \"no-destructive-ddl\"`, `2000 points, masked`, `all good`,
 	} {
@@ -30,7 +31,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
-	for _, secret := range []string{demoStoreKey, demoUpstreamPassword, "customer1@example.com"} {
+	for _, secret := range []string{demoStoreKey, demoUpstreamPassword, "customer1@example.com", "4111 1111"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("the demo shows %q", secret)
 		}
