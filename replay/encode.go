@@ -102,6 +102,7 @@ func appendParam(b []byte, i int, p *facts.Param) []byte {
 	b = strconv.AppendBool(append(b, `"known":`...), p.Known)
 	b = appendField(b, "text", p.Text)
 	b = appendField(b, "type", p.Type)
+	b = appendField(b, "kind", string(p.Kind))
 	return append(b, '}')
 }
 

@@ -46,7 +46,7 @@ func TestAppendEvent(t *testing.T) {
 			case name == "Milliseconds":
 				f.SetFloat([]float64{0.001, 0.5, 12.345, 1e-7, 1e22, 3}[r.IntN(6)])
 			case name == "Params":
-				e.Params = []facts.Param{{Known: true, Text: texts[r.IntN(4)], Type: "int4"}, {Null: true}, {}}[:r.IntN(4)]
+				e.Params = []facts.Param{{Known: true, Text: texts[r.IntN(4)], Type: "int4", Kind: facts.KindInt}, {Null: true}, {}}[:r.IntN(4)]
 			case name == "SearchPath":
 				e.SearchPath = []string{"pg_catalog", texts[r.IntN(4)]}[:r.IntN(3)]
 			case name == "ID" || name == "RowsRead" || name == "Rows" || name == "Bytes":

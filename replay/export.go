@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"filippo.io/age"
 
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -26,6 +28,7 @@ type Recorded struct {
 	Database   string
 	Protocol   string
 	Address    string
+	Options    map[string]string // the client's own, of its login
 	Started    time.Time
 	End        string // why it ended, "" where it has not
 	Statements []*Statement
@@ -53,10 +56,20 @@ type Statement struct {
 	Hash     string // of all rows that were sent, "" where it is not known
 	Finished bool
 	CopiesIn bool // COPY FROM STDIN, whose rows are not in the record
+	Protocol string
+	Settings catalog.Settings // that it was read under
 	// Writes says that it does more than read and set its session, and
 	// Transaction that it begins or ends one.
 	Writes, Transaction bool
+	Verb                string // of its first effect
+	Actions             []facts.Action
 	Masked              []int // result columns, from 0
+	Scrubbed            bool  // the upstream's own counts and texts were not sent
+}
+
+// Does says whether the statement has an effect of one of the actions.
+func (s *Statement) Does(actions ...facts.Action) bool {
+	return slices.ContainsFunc(s.Actions, func(a facts.Action) bool { return slices.Contains(actions, a) })
 }
 
 // Refused says that the policy did not let it pass.
@@ -70,12 +83,12 @@ func Load(path string, identities []age.Identity) (*Recorded, error) {
 	err := Read(path, identities, func(e *Event) error {
 		switch e.Type {
 		case TypeOpen:
-			r.ID, r.Target, r.Database, r.Protocol, r.Address, r.Started = e.Session, e.Target, e.Database, e.Protocol, e.Address, e.At
+			r.ID, r.Target, r.Database, r.Protocol, r.Address, r.Options, r.Started = e.Session, e.Target, e.Database, e.Protocol, e.Address, e.Options, e.At
 			if e.Identity != nil {
 				r.Identity = *e.Identity
 			}
 		case TypeStatement:
-			s, err := newStatement(e)
+			s, err := newStatement(e, r.Protocol)
 			if err != nil {
 				return err
 			}
@@ -95,8 +108,8 @@ func Load(path string, identities []age.Identity) (*Recorded, error) {
 	return r, err
 }
 
-func newStatement(e *Event) (*Statement, error) {
-	s := &Statement{ID: e.ID, At: e.At, Kind: e.Kind, Text: e.Text, Params: e.Params, Verdict: facts.Deny.String()}
+func newStatement(e *Event, protocol string) (*Statement, error) {
+	s := &Statement{ID: e.ID, At: e.At, Kind: e.Kind, Text: e.Text, Params: e.Params, Verdict: facts.Deny.String(), Protocol: protocol, Settings: catalog.Settings(e.Settings)}
 	if e.Problem != nil {
 		s.Why = "not understood: " + e.Problem.Message
 		return s, nil
@@ -109,15 +122,20 @@ func newStatement(e *Event) (*Statement, error) {
 	if err := json.Unmarshal(e.Facts, &f); err != nil {
 		return nil, fmt.Errorf("statement %d: its facts: %w", e.ID, err)
 	}
-	s.Verdict, s.Rules, s.Masks = d.Verdict.String(), d.Rules, maskList(&f, &d)
+	s.Verdict, s.Rules, s.Masks, s.Scrubbed = d.Verdict.String(), d.Rules, maskList(&f, &d), d.Scrub
 	s.CopiesIn = f.Copy != nil && f.Copy.In
-	for _, e := range f.Effects {
+	for i, e := range f.Effects {
+		if i == 0 {
+			s.Verb = e.Verb
+		}
+		s.CopiesIn = s.CopiesIn || e.Verb == "LOAD DATA LOCAL"
+		s.Actions = append(s.Actions, e.Action)
 		switch e.Action {
 		case facts.Read, facts.SessionSet:
 		case facts.Transaction:
 			s.Transaction = true
 		case facts.Copy:
-			s.Writes = s.Writes || s.CopiesIn
+			s.Writes = s.Writes || s.CopiesIn || f.Copy == nil // into or from a file of the server
 		default:
 			s.Writes = true
 		}

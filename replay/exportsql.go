@@ -11,19 +11,24 @@ import (
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
-// exportSQL writes what psql runs: the statements that passed, in order, with
-// their parameters in place. What was refused, and what has a constant that
-// the record hides, stands in comments. Each session has a connection of its own.
+// exportSQL writes what psql runs, or for MySQL's sessions mysql and mariadb:
+// the statements that passed, in order, with their parameters in place. What was
+// refused, and what has a constant that the record hides, stands in comments.
+// Each session has a connection of its own.
 func exportSQL(w io.Writer, paths []string, identities []age.Identity) error {
 	for i, p := range paths {
-		if i > 0 { // nothing of one session's is left to the next
-			if _, err := io.WriteString(w, "\\connect\n\n"); err != nil {
-				return err
-			}
-		}
 		r, err := Load(p, identities)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
+		}
+		if i > 0 { // nothing of one session's is left to the next
+			again := "\\connect\n\n"
+			if r.Protocol == "mysql" {
+				again = "\\r\n\n"
+			}
+			if _, err := io.WriteString(w, again); err != nil {
+				return err
+			}
 		}
 		fmt.Fprintf(w, "-- session %s: %s on %s, database %s, %s\n", comment(r.ID), comment(r.Identity.Name), comment(r.Target), comment(r.Database), r.Started.UTC().Format(time.RFC3339))
 		for _, s := range r.Statements {
@@ -60,7 +65,13 @@ func Runnable(s *Statement) (text, why string) {
 			return "", "a parameter is hidden or not known"
 		}
 	}
-	text = strings.TrimRight(place(s.Text, s.Params), " \t\r\n;")
+	text = s.Text
+	if s.Protocol == "mysql" {
+		text = placeMarks(text, s)
+	} else {
+		text = place(text, s.Params)
+	}
+	text = strings.TrimRight(text, " \t\r\n;")
 	if strings.TrimSpace(text) == "" {
 		return "", "nothing"
 	}

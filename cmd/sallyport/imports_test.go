@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"protocols/vector":                   {"protocols", "protocols/internal/httpgate", "sqlpolicy/facts", "sqlpolicy/mask"},
 	"protocols/postgres":                 {"protocols", "protocols/internal/sqlwire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/pgsettings"},
 	"protocols/mysql":                    {"protocols", "protocols/internal/sqlwire", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask"},
-	"replay/rerun":                       {"replay"},
+	"replay/rerun":                       {"replay", "sqlpolicy/facts"},
 	"replay/archive":                     {"replay"},
 	"replay":                             {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy"},
 	"proxy/identity":                     {"protocols", "sqlpolicy/facts"},

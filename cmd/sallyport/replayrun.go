@@ -31,12 +31,17 @@ began, whichever session they are of: sessions overlap as they did.
 It runs reads only, in transactions that the server keeps read-only; --writes runs
 everything, --rollback each session in one transaction that is taken back at its
 end (then sessions do not see what others wrote). What was refused, has a constant
-that the record hides, or copied rows in, is skipped and counted. Passwords come
-from PGPASSWORD or the password file, as for psql. Exit code 3 means that something
-differs.`,
+that the record hides, or copied rows in, is skipped and counted. Exit code 3 means
+that something differs.
+
+The target of PostgreSQL's sessions is what psql takes, with the password in
+PGPASSWORD or the password file; of MySQL's and MariaDB's it is
+mysql://USER@HOST:PORT/DATABASE?tls=verify-full&ca=FILE, with the password in
+MYSQL_PWD. Give sessions of one target at a time.`,
 		Example: `  sallyport replay run --target postgres://me@127.0.0.1:5432/copy --config sallyport.yaml
   sallyport replay run --target "host=127.0.0.1 port=6432 user=alice dbname=shop" --speed 1 recorded/
-  sallyport replay run --target postgres://me@127.0.0.1/copy --writes --rollback recorded/one.transcript`,
+  sallyport replay run --target postgres://me@127.0.0.1/copy --writes --rollback recorded/one.transcript
+  MYSQL_PWD=… sallyport replay run --target mysql://me@127.0.0.1:3306/copy --config sallyport.yaml last`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			defer s.close()
 			if err := s.open(cmd.Context()); err != nil {
@@ -72,7 +77,7 @@ differs.`,
 	}
 	s.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&opt.Target, "target", "", "the database: a URL or libpq's key=value words")
+	f.StringVar(&opt.Target, "target", "", "the database: a URL, or libpq's key=value words")
 	f.BoolVar(&opt.Writes, "writes", false, "run statements that write, too")
 	f.BoolVar(&opt.Rollback, "rollback", false, "run each session in one transaction, and roll it back")
 	f.Float64Var(&opt.Speed, "speed", 0, "run in the recorded rhythm: 1, or 10 for ten times as fast; 0 is as fast as possible")

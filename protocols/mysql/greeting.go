@@ -252,9 +252,13 @@ func parseLogin(b []byte) (loginPacket, error) {
 	return l, nil
 }
 
-// options are the connection's attributes, for the record.
+// options are the connection's attributes, for the record, and whether the
+// client has the rows counted that an UPDATE finds, not those that it changes.
 func (l *loginPacket) options() map[string]string {
 	out := map[string]string{}
+	if l.caps&capFoundRows != 0 {
+		out["sallyport_found_rows"] = "true"
+	}
 	f := fields{b: l.attributes}
 	for len(f.b) > 0 && len(out) < 64 {
 		name := string(f.bytes())

@@ -120,7 +120,7 @@ func (s *session) finished(p *pending, b []byte) (more bool, err error) {
 	if err != nil {
 		return false, &upstreamError{err}
 	}
-	if err := s.ends(p, &e, "affected "+strconv.FormatUint(e.affected, 10), true); err != nil {
+	if err := s.ends(p, &e, "", true); err != nil {
 		return false, err
 	}
 	s.reply(appendOK(nil, headOK, &e, s.caps))
@@ -128,7 +128,8 @@ func (s *session) finished(p *pending, b []byte) (more bool, err error) {
 }
 
 // ends takes the end of a result: what it says of the session, and what of it
-// may be told.
+// may be told. The tag is for the record, "" for how many rows are affected, as
+// the client is told.
 func (s *session) ends(p *pending, e *ended, tag string, whole bool) error {
 	if err := s.track(e); err != nil {
 		return err
@@ -145,6 +146,9 @@ func (s *session) ends(p *pending, e *ended, tag string, whole bool) error {
 		return nil
 	}
 	s.succeed(t)
+	if tag == "" {
+		tag = "affected " + strconv.FormatUint(e.affected, 10)
+	}
 	return p.done(protocols.Outcome{Tag: tag})
 }
 

@@ -7,6 +7,8 @@ import (
 	"regexp"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sallyport-proxy/sallyport/replay"
 )
 
 // pgConnection runs statements of PostgreSQL's simple protocol, so that
@@ -20,7 +22,14 @@ type pgConnection struct {
 // made read-only. Source: https://www.postgresql.org/docs/current/sql-set-transaction.html
 var writable = regexp.MustCompile(`(?i)\bread\s+write\b|read_only`)
 
-func connectPostgres(ctx context.Context, opt *Options) (connection, error) {
+func skipPostgres(s *replay.Statement, opt *Options) string {
+	if !opt.Writes && writable.MatchString(s.Text) {
+		return "it lets transactions write"
+	}
+	return ""
+}
+
+func connectPostgres(ctx context.Context, opt *Options, _ *replay.Recorded) (connection, error) {
 	conn, err := pgconn.Connect(ctx, opt.Target)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
@@ -59,7 +68,7 @@ func (c *pgConnection) own(ctx context.Context, sql string) error {
 
 func (c *pgConnection) close(ctx context.Context) { _ = c.conn.Close(ctx) }
 
-func (c *pgConnection) run(ctx context.Context, text string) (*outcome, error) {
+func (c *pgConnection) run(ctx context.Context, _ *replay.Statement, text string) (*outcome, error) {
 	before := c.conn.TxStatus()
 	if c.opt.Rollback {
 		if err := c.own(ctx, "SAVEPOINT sallyport_rerun"); err != nil {

@@ -17,7 +17,9 @@ import (
 
 // Options say how sessions are run again.
 type Options struct {
-	Target string // a connection string of libpq's
+	// Target is a connection string of libpq's, or mysql://USER@HOST:PORT/DATABASE
+	// for sessions of MySQL's.
+	Target string
 	// Writes runs statements that change something, too.
 	Writes bool
 	// Rollback runs each session in one transaction that is rolled back; the
@@ -70,9 +72,9 @@ type Shape struct {
 
 // connection is what sessions are run over; one file a wire makes it.
 type connection interface {
-	// run runs one statement. The error is the connection's; the server's is
-	// in the outcome.
-	run(ctx context.Context, text string) (*outcome, error)
+	// run runs one statement, of which text is the whole with its parameters in
+	// place. The error is the connection's; the server's is in the outcome.
+	run(ctx context.Context, s *replay.Statement, text string) (*outcome, error)
 	close(ctx context.Context)
 }
 
@@ -81,10 +83,26 @@ type outcome struct {
 	tag, code string
 	columns   bool // it has a result
 	rows      [][][]byte
+	// sameTag, where it is set, says that the recorded tag stands for this one
+	// past the proxy: it says less of values that are masked.
+	sameTag func(*replay.Statement) bool
 }
 
-// wires are the protocols whose sessions can be run again.
-var wires = map[string]func(context.Context, *Options) (connection, error){"postgres": connectPostgres}
+// wire is a protocol whose sessions can be run again.
+type wire struct {
+	// connect opens a connection for a session.
+	connect func(context.Context, *Options, *replay.Recorded) (connection, error)
+	// skip says why a statement is not run beside what holds for all wires, ""
+	// where it is.
+	skip func(*replay.Statement, *Options) string
+	// budget says that the proxy stopped the statement by a budget.
+	budget func(*replay.Statement) bool
+}
+
+var wires = map[string]wire{
+	"postgres": {connectPostgres, skipPostgres, func(s *replay.Statement) bool { return s.Code == "53400" }}, // configuration_limit_exceeded
+	"mysql":    {connectMySQL, skipMySQL, mysqlBudget},
+}
 
 // Run runs the sessions, each over a connection of its own and in its order. A
 // statement that came after another one of any session had ended does so again,
@@ -98,7 +116,7 @@ func Run(ctx context.Context, sessions []*replay.Recorded, opt Options) (*Result
 		opt.Sessions = 100
 	}
 	for _, s := range sessions {
-		if wires[s.Protocol] == nil {
+		if _, ok := wires[s.Protocol]; !ok {
 			return nil, fmt.Errorf("session %s is one of %s, which cannot be run again", s.ID, s.Protocol)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sallyport-proxy/sallyport/replay"
 )
@@ -26,10 +27,6 @@ type timed struct {
 	now       time.Duration
 	differs   bool
 }
-
-// budgetCode is configuration_limit_exceeded, which the proxy stops results
-// with.
-const budgetCode = "53400"
 
 func (r *run) all(ctx context.Context) error {
 	if r.slots != nil {
@@ -60,20 +57,21 @@ func (r *run) all(ctx context.Context) error {
 // skip says why a statement is not run, "" where it is.
 func (r *run) skip(s *replay.Statement) (text, why string) {
 	text, why = replay.Runnable(s)
+	w := wires[r.session.Protocol]
 	switch {
 	case why != "":
 	case !s.Finished:
 		why = "its end is not recorded"
 	case s.Code == "skipped" || s.Code == "lost":
 		why = "it was not run to its end"
-	case s.Code == budgetCode:
+	case w.budget(s):
 		why = "a budget stopped it"
 	case !r.opt.Writes && s.Writes:
 		why = "it writes"
-	case !r.opt.Writes && writable.MatchString(s.Text):
-		why = "it lets transactions write"
 	case r.opt.Rollback && s.Transaction:
 		why = "it begins or ends a transaction"
+	default:
+		why = w.skip(s, r.opt)
 	}
 	return text, why
 }
@@ -95,12 +93,12 @@ func (r *run) statement(ctx context.Context, s *replay.Statement) error {
 	}
 	if r.conn == nil {
 		var err error
-		if r.conn, err = wires[r.session.Protocol](ctx, r.opt); err != nil {
+		if r.conn, err = wires[r.session.Protocol].connect(ctx, r.opt, r.session); err != nil {
 			return err
 		}
 	}
 	start := time.Now()
-	got, err := r.conn.run(ctx, text)
+	got, err := r.conn.run(ctx, s, text)
 	took := time.Since(start)
 	if err != nil {
 		return fmt.Errorf("statement %d: %w", s.ID, err)
@@ -139,7 +137,7 @@ func (r *run) compare(s *replay.Statement, got *outcome) {
 	if got.code != "" {
 		return
 	}
-	if got.tag != s.Tag {
+	if got.tag != s.Tag && (got.sameTag == nil || r.opt.Masked || !got.sameTag(s)) {
 		r.differ(s, "tag", s.Tag, got.tag)
 		return
 	}
@@ -184,7 +182,7 @@ func (r *run) values(s *replay.Statement, got *outcome) bool {
 				continue
 			}
 			now := got.rows[i][j]
-			if (cell == nil) != (now == nil) || cell != nil && *cell != string(now) {
+			if (cell == nil) != (now == nil) || cell != nil && *cell != asRecorded(now) {
 				name := fmt.Sprint("column ", j+1)
 				if j < len(s.Columns) {
 					name = s.Columns[j]
@@ -201,8 +199,17 @@ func ptr(b []byte) *string {
 	if b == nil {
 		return nil
 	}
-	s := string(b)
+	s := asRecorded(b)
 	return &s
+}
+
+// asRecorded is a cell as a transcript's JSON has it: a byte that is no text
+// became U+FFFD there. The hash tells such apart.
+func asRecorded(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return string([]rune(string(b)))
 }
 
 func text(s *string) string {
