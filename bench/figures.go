@@ -92,7 +92,7 @@ func printFigures(figures []*figure, ways []way) error {
 	for _, w := range ways {
 		fmt.Fprintf(tw, "\t%s (q1 median q3)", w.name)
 	}
-	fmt.Fprintln(tw, "\tsallyport / base (median, upper quartile)\tbar\tCPU µs a transaction: pgbouncer, sallyport")
+	fmt.Fprintln(tw, "\tsallyport / base (median, upper quartile)\tbar\tCPU µs a transaction: "+ways[1].name+", sallyport")
 	for _, f := range figures {
 		fmt.Fprintf(tw, "%s\t%s", f.name, f.unit)
 		for _, w := range ways {
@@ -103,7 +103,7 @@ func printFigures(figures []*figure, ways []way) error {
 		upper := quantile(ours, 0.75) / quantile(base, 0.5)
 		fmt.Fprintf(tw, "\t%.2f  %.2f of %s\t%s", quantile(ours, 0.5)/quantile(base, 0.5), upper, f.against, verdict(upper, f.bar))
 		if c := f.cpu["sallyport"]; len(c) > 0 {
-			fmt.Fprintf(tw, "\t%.0f  %.0f", quantile(f.cpu["pgbouncer"], 0.5), quantile(c, 0.5))
+			fmt.Fprintf(tw, "\t%.0f  %.0f", quantile(f.cpu[ways[1].name], 0.5), quantile(c, 0.5))
 		}
 		fmt.Fprintln(tw)
 	}

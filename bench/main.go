@@ -1,8 +1,9 @@
 // Command bench compares Sallyport with a direct connection and with
-// PgBouncer, on real servers that it starts itself, and prints tables. Runs
-// are interleaved, so that a machine that changes speed changes it for all
-// three; figures are medians and quartiles, and ratios to PgBouncer (for
-// pgbench) or to direct (for rows). Beside them stand what the proxies'
+// PgBouncer, on real servers that it starts itself, and with nginx before a
+// vector store's fixed answers, and prints tables. Runs are interleaved, so
+// that a machine that changes speed changes it for all three; figures are
+// medians and quartiles, and ratios to PgBouncer (for pgbench), to direct (for
+// rows) or to nginx (for HTTP). Beside them stand what the proxies'
 // processes cost a transaction, memory, many sessions, and the Go
 // micro-benchmarks against another revision.
 //
@@ -19,6 +20,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -26,7 +28,7 @@ import (
 type options struct {
 	samples, seconds, few int
 	scale, rows, long     int
-	at, idle              int
+	at, idle, points      int
 	binary, against       string
 	only                  *regexp.Regexp
 }
@@ -42,6 +44,7 @@ func main() {
 	flag.IntVar(&o.long, "long", 10_000_000, "rows of the result that a slow reader reads")
 	flag.IntVar(&o.at, "connections", 1000, "sessions that connect and work at once")
 	flag.IntVar(&o.idle, "idle", 10_000, "idle sessions")
+	flag.IntVar(&o.points, "points", 10_000, "points of a scroll")
 	flag.StringVar(&o.binary, "sallyport", "bin/sallyport", "the binary to measure")
 	flag.StringVar(&o.against, "against", "", "the revision that the micro-benchmarks are compared with (HEAD~1, or HEAD where files have changed)")
 	only := flag.String("only", "", "a regular expression of the figures to take")
@@ -65,35 +68,85 @@ func main() {
 func run(ctx context.Context, o options) error {
 	descriptors := raiseDescriptors()
 	fmt.Printf("%d processors, %s, %d samples of %d s (1 client: %d s), %s\n\n", runtime.NumCPU(), runtime.Version(), o.samples, o.seconds, o.few, time.Now().Format(time.DateOnly))
+	if err := databases(ctx, o, descriptors); err != nil {
+		return err
+	}
+	if err := vectors(ctx, o); err != nil {
+		return err
+	}
+	return o.parts([]part{{"micro", func() ([]string, error) { return micro(ctx, min(o.samples, 7), o.against) }}})
+}
+
+// databases measures what goes to PostgreSQL.
+func databases(ctx context.Context, o options, descriptors int) error {
+	figures := o.wanted(append(pgbenchFigures(ctx, o), rowFigures(ctx, o)...))
+	var s *servers
+	parts := []part{
+		{"memory", func() ([]string, error) { return slowReader(ctx, s, o.long, o.rows) }},
+		{"sessions", func() ([]string, error) { return atOnce(ctx, s, o.at) }},
+		{"idle", func() ([]string, error) { return idle(ctx, s, o.idle, descriptors) }},
+	}
+	if len(figures) == 0 && !o.wantsAny(parts) {
+		return nil
+	}
 	s, end, err := start(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer end()
-	figures := o.wanted(append(pgbenchFigures(ctx, o), rowFigures(ctx, o)...))
 	if err := measure(figures, s.ways, o.samples); err != nil {
 		return err
 	}
 	if err := printFigures(figures, s.ways); err != nil {
 		return err
 	}
-	for _, part := range []struct {
-		name string
-		run  func() ([]string, error)
-	}{
-		{"memory", func() ([]string, error) { return slowReader(ctx, s, o.long, o.rows) }},
-		{"sessions", func() ([]string, error) { return atOnce(ctx, s, o.at) }},
-		{"idle", func() ([]string, error) { return idle(ctx, s, o.idle, descriptors) }},
-		{"micro", func() ([]string, error) { return micro(ctx, min(o.samples, 7), o.against) }},
-	} {
-		if !o.only.MatchString(part.name) {
+	return o.parts(parts)
+}
+
+// vectors measures what goes to a vector store.
+func vectors(ctx context.Context, o options) error {
+	figures := o.wanted(vectorFigures(o))
+	var s *stores
+	parts := []part{{"vector memory", func() ([]string, error) { return slowScroll(ctx, s.ways[2], o) }}}
+	if len(figures) == 0 && !o.wantsAny(parts) {
+		return nil
+	}
+	s, end, err := startStores(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := measure(figures, s.ways, o.samples); err != nil {
+		return err
+	}
+	fmt.Println()
+	if err := printFigures(figures, s.ways); err != nil {
+		return err
+	}
+	return o.parts(parts)
+}
+
+// part is something measured once.
+type part struct {
+	name string
+	run  func() ([]string, error)
+}
+
+func (o options) wantsAny(parts []part) bool {
+	return slices.ContainsFunc(parts, func(p part) bool { return o.only.MatchString(p.name) })
+}
+
+// parts runs those that are wanted, and prints what they say.
+func (o options) parts(parts []part) error {
+	for _, p := range parts {
+		if !o.only.MatchString(p.name) {
 			continue
 		}
-		lines, err := part.run()
+		lines, err := p.run()
 		if err != nil {
-			return fmt.Errorf("%s: %w", part.name, err)
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		progress("%s", part.name)
+		progress("%s", p.name)
 		fmt.Println()
 		for _, l := range lines {
 			fmt.Println(l)

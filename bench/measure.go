@@ -23,6 +23,7 @@ type way struct {
 	database string
 	pgbench  string // the binary
 	pid      int    // of the proxy; 0 for none
+	workers  []int  // its further processes
 }
 
 func (w way) connString() string {

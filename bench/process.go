@@ -15,19 +15,21 @@ import (
 // ticks are a second's, by which Linux counts processor time (USER_HZ).
 const ticks = 100
 
-// cpu is the processor time that the way's proxy has used, in seconds.
+// cpu is the processor time that the way's proxy has used, in seconds, with
+// its workers.
 //
 // Source: proc(5), /proc/pid/stat, utime and stime.
-func (w way) cpu() float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.pid))
-	if err != nil || w.pid == 0 {
-		return 0
-	}
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	var sum float64
-	for _, s := range f[11:13] {
-		n, _ := strconv.ParseFloat(s, 64)
-		sum += n / ticks
+func (w way) cpu() (sum float64) {
+	for _, pid := range append([]int{w.pid}, w.workers...) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || pid == 0 {
+			continue
+		}
+		f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		for _, s := range f[11:13] {
+			n, _ := strconv.ParseFloat(s, 64)
+			sum += n / ticks
+		}
 	}
 	return sum
 }

@@ -167,18 +167,24 @@ targets:
 	if _, err := write(dir, "policy.yaml", policy); err != nil {
 		return at, nil, err
 	}
+	at.pid, stop, err = serve(ctx, dir, binary, config, "BENCH_CLIENT=ana-secret", "BENCH_UPSTREAM="+secret)
+	return at, stop, err
+}
+
+// serve runs the built binary until stop.
+func serve(ctx context.Context, dir, binary, config string, env ...string) (pid int, stop func(), err error) {
 	path, err := write(dir, "sallyport.yaml", config)
 	if err != nil {
-		return at, nil, err
+		return 0, nil, err
 	}
 	cmd := exec.CommandContext(ctx, binary, "serve", "--config", path)
-	cmd.Env = append(os.Environ(), "BENCH_CLIENT=ana-secret", "BENCH_UPSTREAM="+secret)
+	cmd.Env = append(os.Environ(), env...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		return at, nil, err
+		return 0, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return at, nil, err
+		return 0, nil, err
 	}
 	lines := bufio.NewScanner(stderr)
 	var said []string
@@ -190,12 +196,11 @@ targets:
 				for lines.Scan() {
 				}
 			}()
-			at.pid = cmd.Process.Pid
-			return at, func() { end(cmd, drained) }, nil
+			return cmd.Process.Pid, func() { end(cmd, drained) }, nil
 		}
 		said = append(said, lines.Text())
 	}
-	return at, nil, errors.Join(fmt.Errorf("sallyport did not become ready: %s", strings.Join(said, "\n")), cmd.Wait())
+	return 0, nil, errors.Join(fmt.Errorf("sallyport did not become ready: %s", strings.Join(said, "\n")), cmd.Wait())
 }
 
 func end(cmd *exec.Cmd, drained <-chan struct{}) {
