@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -46,6 +48,8 @@ func TestParseJSON(t *testing.T) {
 		` { "a" : [ 1 , 2.50 ] , "\u0062":"\u0041\/\n" } `: `{"a":[1,2.50],"b":"A/\n"}`,
 		`[]`: `[]`, `{}`: `{}`, `null`: `null`, `18446744073709551615`: `18446744073709551615`, `"é"`: `"é"`, `"\ud83d\ude00"`: `"😀"`, `[1,"a"]`: `[1,"a"]`,
 		`-0`: `-0`,
+		`[` + strings.Repeat("1 ,", fewNumbers) + `2,"a"]`: `[` + strings.Repeat("1,", fewNumbers) + `2,"a"]`,
+		`[` + strings.Repeat("1 ,", 5000) + `2]`:           `[` + strings.Repeat("1,", 5000) + `2]`,
 	} {
 		v, err := ParseJSON([]byte(in), 100)
 		if err != nil || string(v.Raw) != want {
@@ -58,6 +62,8 @@ func TestParseJSON(t *testing.T) {
 		"\xef\xbb\xbf{}", "\"\xff\"", `"\ud800"`, `"a\u0000"`, `1e400`, `[1e400]`, `{'a':1}`, `{"a":1,}`, `[1,]`, `NaN`, `01`, `+1`, `// x
 {}`, deep(101), `{"a":` + deep(100) + `}`,
 		`{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"I":10}`,
+		`[` + strings.Repeat("1,", 5000) + `"a"]`, `[` + strings.Repeat("1,", 50) + `01]`, `[` + strings.Repeat("1,", 50) + `1e400]`, `[` + strings.Repeat("1,", 50) + `]`,
+		`[` + strings.Repeat("1,", 50) + `1 2]`, `[` + strings.Repeat("1,", 50) + `1` + strings.Repeat("0", 1001) + `]`,
 	} {
 		if v, err := ParseJSON([]byte(in), 100); err == nil {
 			t.Errorf("%.60q was taken: %.60s", in, v.Raw)
@@ -92,12 +98,20 @@ func TestValue(t *testing.T) {
 // FuzzParseJSON: what is taken is equal to what encoding/json reads, and is
 // its own canonical form.
 func FuzzParseJSON(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5e3,{"b":"\u0041"}],"c":null}`, `[[],{},"",true]`, `"\ud83d\ude00"`, `{"a":1,"A":2}`, `-0.0`} {
+	for _, s := range []string{`{"a":[1,2.5e3,{"b":"\u0041"}],"c":null}`, `[[],{},"",true]`, `"\ud83d\ude00"`, `{"a":1,"A":2}`, `-0.0`,
+		`[` + strings.Repeat("-1.5e1, ", fewNumbers) + `0]`, `[` + strings.Repeat("1,", fewNumbers) + `]`, `[` + strings.Repeat("1,", fewNumbers) + `"x"]`, `"é\ud800"`, `{"a" :"\u0000"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		v, err := ParseJSON(src, 50)
+		valid := jsontext.Value(src).IsValid()
+		if err == nil && !valid {
+			t.Fatalf("taken, and not valid: %q", src)
+		}
 		if err != nil {
+			if valid && strings.Contains(err.Error(), "is not valid at byte") {
+				t.Fatalf("valid, and taken for something else: %q: %v", src, err)
+			}
 			return
 		}
 		var a, b any

@@ -1,0 +1,337 @@
+package httpgate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	// fewNumbers is how many numbers an array may have that are kept one by one:
+	// one that has more, and nothing else, is a vector.
+	fewNumbers = 16
+	// mostNumbers is how many may come before something else does.
+	mostNumbers = 4096
+	// longNumber is how long a number may be that is not converted to see whether
+	// a reader could.
+	longNumber = 20
+)
+
+// ParseJSON reads a document (RFC 8259) and returns it with its canonical
+// text, which is what may be forwarded: no space, no escape that is not
+// needed, every name once. What two readers could read differently is an
+// error. The result holds nothing of src.
+func ParseJSON(src []byte, depth int) (*Value, error) {
+	p := &jsonParser{src: src, depth: min(depth, maxDepth), out: make([]byte, 0, len(src))}
+	v := &Value{}
+	err := p.value(v)
+	if err == nil {
+		if p.next() == 0 && p.pos == len(src) {
+			v.place(p.out)
+			return v, nil
+		}
+		err = errSyntax
+	}
+	var own *unfit
+	if errors.As(err, &own) {
+		return nil, Problem(http.StatusBadRequest, "the request's JSON "+own.what, own.hint)
+	}
+	return nil, Problem(http.StatusBadRequest, fmt.Sprintf("the request's JSON is not valid at byte %d", p.pos),
+		"It must be one document of UTF-8, with every name once in an object.")
+}
+
+// unfit is JSON that is valid and all the same not taken.
+type unfit struct{ what, hint string }
+
+func (u *unfit) Error() string { return u.what }
+
+var errSyntax = errors.New("not valid")
+
+type jsonParser struct {
+	src          []byte
+	pos          int
+	depth, level int
+	out          []byte
+}
+
+// place cuts every value's text out of the whole.
+func (v *Value) place(out []byte) {
+	v.Raw = out[v.from:v.to:v.to]
+	for i := range v.Items {
+		v.Items[i].place(out)
+	}
+}
+
+// next is the next byte that is no space, 0 at the end.
+func (p *jsonParser) next() byte {
+	for ; p.pos < len(p.src); p.pos++ {
+		switch c := p.src[p.pos]; c {
+		case ' ', '\n', '\r', '\t':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+func (p *jsonParser) value(v *Value) (err error) {
+	v.from = len(p.out)
+	switch c := p.next(); c {
+	case '{':
+		err = p.object(v)
+	case '[':
+		err = p.array(v)
+	case '"':
+		v.Kind = c
+		v.Text, err = p.str()
+	case 't':
+		err = p.word(v, "true")
+	case 'f':
+		err = p.word(v, "false")
+	case 'n':
+		err = p.word(v, "null")
+	default:
+		v.Kind = '0'
+		err = p.number()
+	}
+	v.to = len(p.out)
+	return err
+}
+
+func (p *jsonParser) word(v *Value, word string) error {
+	if !bytes.HasPrefix(p.src[p.pos:], []byte(word)) {
+		return errSyntax
+	}
+	v.Kind = word[0]
+	p.out = append(p.out, word...)
+	p.pos += len(word)
+	return nil
+}
+
+// str reads a string, appends its canonical form and returns it out of its
+// escapes.
+func (p *jsonParser) str() (string, error) {
+	i := p.pos + 1
+	for i < len(p.src) && plainByte[p.src[i]] {
+		i++
+	}
+	if i < len(p.src) && p.src[i] == '"' {
+		p.out = append(p.out, p.src[p.pos:i+1]...)
+		s := string(p.src[p.pos+1 : i])
+		p.pos = i + 1
+		return s, nil
+	}
+	for i < len(p.src) && p.src[i] != '"' {
+		if p.src[i] == '\\' {
+			i++
+		}
+		i++
+	}
+	if i >= len(p.src) {
+		return "", errSyntax
+	}
+	b, err := jsontext.AppendUnquote(nil, p.src[p.pos:i+1])
+	if err != nil {
+		return "", errSyntax
+	}
+	p.pos = i + 1
+	s := string(b)
+	if strings.IndexByte(s, 0) >= 0 {
+		return "", &unfit{"holds a zero character", ""}
+	}
+	p.out, err = jsontext.AppendQuote(p.out, s)
+	return s, err
+}
+
+// plainByte are those of a string that stand in it as they are.
+var plainByte = func() (t [256]bool) {
+	for c := ' '; c < 0x80; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// number reads one and appends it as it stands.
+func (p *jsonParser) number() error {
+	n := numberLength(p.src[p.pos:])
+	if n == 0 {
+		return errSyntax
+	}
+	raw := p.src[p.pos : p.pos+n]
+	if n > longNumber || bytes.ContainsAny(raw, "eE") {
+		if n > 1000 {
+			return &unfit{"has a number of more than 1000 digits", ""}
+		}
+		if _, err := strconv.ParseFloat(string(raw), 64); err != nil {
+			return &unfit{"has a number that no reader can hold", ""}
+		}
+	}
+	p.out = append(p.out, raw...)
+	p.pos += n
+	return nil
+}
+
+// numberLength is how many bytes of b are a number; 0 where it does not begin
+// with one.
+func numberLength(b []byte) int {
+	i := 0
+	digits := func() bool {
+		from := i
+		for i < len(b) && b[i]-'0' <= 9 {
+			i++
+		}
+		return i > from
+	}
+	if i < len(b) && b[i] == '-' {
+		i++
+	}
+	if i < len(b) && b[i] == '0' {
+		i++
+	} else if !digits() {
+		return 0
+	}
+	if i < len(b) && b[i] == '.' {
+		if i++; !digits() {
+			return 0
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		if !digits() {
+			return 0
+		}
+	}
+	return i
+}
+
+// enter reads an opening bracket.
+func (p *jsonParser) enter() error {
+	p.out = append(p.out, p.src[p.pos])
+	p.pos++
+	if p.level++; p.level > p.depth {
+		return &unfit{fmt.Sprintf("nests deeper than %d", p.depth), ""}
+	}
+	return nil
+}
+
+// more says whether another member comes, after the comma where it is not the
+// first, or reads the closing bracket.
+func (p *jsonParser) more(closing byte, count int) (bool, error) {
+	c := p.next()
+	switch {
+	case c == closing:
+		p.pos++
+		p.level--
+		p.out = append(p.out, closing)
+		return false, nil
+	case count == 0:
+		return true, nil
+	case c != ',':
+		return false, errSyntax
+	}
+	p.pos++
+	p.out = append(p.out, ',')
+	return true, nil
+}
+
+func (p *jsonParser) object(v *Value) error {
+	v.Kind = '{'
+	if err := p.enter(); err != nil {
+		return err
+	}
+	for {
+		ok, err := p.more('}', v.Count)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if p.next() != '"' {
+			return errSyntax
+		}
+		name, err := p.str()
+		if err != nil {
+			return err
+		}
+		if p.next() != ':' {
+			return errSyntax
+		}
+		p.pos++
+		p.out = append(p.out, ':')
+		if v.Items == nil {
+			v.Names, v.Items = make([]string, 0, 4), make([]Value, 0, 4)
+		}
+		v.Count++
+		v.Names, v.Items = append(v.Names, name), append(v.Items, Value{})
+		if err := p.value(&v.Items[len(v.Items)-1]); err != nil {
+			return err
+		}
+	}
+	if name := foldedTwice(v.Names); name != "" {
+		return &unfit{"has two names that are equal, or differ only in case: " + quoted(name), "Some readers take them for one."}
+	}
+	return nil
+}
+
+func (p *jsonParser) array(v *Value) error {
+	v.Kind = '['
+	vector := p.vector()
+	if err := p.enter(); err != nil {
+		return err
+	}
+	numbers := true
+	for {
+		ok, err := p.more(']', v.Count)
+		if err != nil || !ok {
+			return err
+		}
+		v.Count++
+		if vector {
+			p.next()
+			if err := p.number(); err != nil {
+				return err
+			}
+			continue
+		}
+		v.Items = append(v.Items, Value{})
+		last := &v.Items[len(v.Items)-1]
+		if err := p.value(last); err != nil {
+			return err
+		}
+		if numbers = numbers && last.Kind == '0'; numbers && v.Count > mostNumbers {
+			return &unfit{"has an array of numbers and other things", ""}
+		}
+	}
+}
+
+// vector says that the array that comes next has many numbers and nothing else.
+func (p *jsonParser) vector() bool {
+	commas := 0
+	for _, c := range p.src[p.pos+1:] {
+		switch {
+		case c == ',':
+			commas++
+		case c == ']':
+			return commas >= fewNumbers
+		case !numberByte[c]:
+			return false
+		}
+	}
+	return false
+}
+
+// numberByte are those that numbers are of, and the spaces between them.
+var numberByte = func() (t [256]bool) {
+	for _, c := range "0123456789+-.eE \n\r\t" {
+		t[c] = true
+	}
+	return t
+}()
