@@ -257,9 +257,11 @@ type Ticket interface {
 // seen.
 type Documents interface {
 	// Path says what becomes of the value at a path of a collection's payload,
-	// and of all beneath it. The caller may keep the answer for the ticket's
-	// life.
+	// and of all beneath it. The caller may keep the answer for all tickets of
+	// the same PathScope.
 	Path(collection string, path []string) (PathMask, error)
+	// PathScope is equal (==) for tickets that answer Path alike.
+	PathScope() any
 	// Bytes charges bytes of the result that are no row's, before they are
 	// written.
 	Bytes(n int) error

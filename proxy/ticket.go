@@ -180,6 +180,14 @@ func (t *ticket) Path(collection string, path []string) (protocols.PathMask, err
 	return protocols.PathMask{Mask: compiled}, nil
 }
 
+// PathScope is the caller's session and the policy: what masks depend on.
+func (t *ticket) PathScope() any { return pathScope{t.session, t.policy} }
+
+type pathScope struct {
+	session *session
+	policy  *sqlpolicy.Policy
+}
+
 // Bytes charges bytes that belong to rows counted already.
 func (t *ticket) Bytes(n int) error {
 	t.bytes += int64(n)

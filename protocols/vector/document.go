@@ -16,10 +16,14 @@ type node struct {
 	collection string
 	path       []string
 	below      map[string]*node
+	vectors    *protocols.PathMask // of a collection's root: what becomes of embeddings, once asked
 }
 
-// maxNodes bounds what a rewriter remembers of paths.
-const maxNodes = 8192
+// What a rewriter remembers of paths: how many, and of which length a name.
+const (
+	maxNodes = 8192
+	maxName  = 256
+)
 
 func (w *rewriter) root(collection string) *node {
 	n := w.roots[collection]
@@ -39,6 +43,9 @@ func (w *rewriter) at(n *node, name []byte) (*node, error) {
 	var err error
 	if child.PathMask, err = w.docs.Path(n.collection, child.path); err != nil {
 		return nil, err
+	}
+	if len(name) > maxName {
+		return child, nil
 	}
 	if w.nodes++; w.nodes <= maxNodes {
 		if n.below == nil {
@@ -129,9 +136,9 @@ func (w *rewriter) document(n *node) error {
 		return err
 	}
 	if n := w.out[at:]; len(n) > 8 { // a card number or a phone may be a number
-		found, hits := w.detector.Append(nil, n)
-		if hits > 0 {
-			w.out = mask.AppendString(w.out[:at], found)
+		var hits int
+		if w.made, hits = w.detector.Append(w.made[:0], n); hits > 0 {
+			w.out = mask.AppendString(w.out[:at], w.made)
 		}
 	}
 	return nil
@@ -140,8 +147,8 @@ func (w *rewriter) document(n *node) error {
 // detect appends text as a JSON string, with the values that are found in it
 // masked.
 func (w *rewriter) detect(dst, text []byte) ([]byte, error) {
-	found, _ := w.detector.Append(nil, text)
-	return mask.AppendString(dst, found), nil
+	w.made, _ = w.detector.Append(w.made[:0], text)
+	return mask.AppendString(dst, w.made), nil
 }
 
 // masked writes the value that comes next as its mask makes it.
@@ -175,7 +182,8 @@ func (w *rewriter) masked(m *mask.JSON) error {
 		if err != nil {
 			return err
 		}
-		w.out = mask.AppendString(w.out, m.Text(nil, text))
+		w.made = m.Text(w.made[:0], text)
+		w.out = mask.AppendString(w.out, w.made)
 		return nil
 	case (c == '-' || c >= '0' && c <= '9') && m.Decimal != nil:
 		if w.scratch, err = w.bare(w.scratch[:0]); err != nil {

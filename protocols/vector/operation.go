@@ -180,8 +180,7 @@ func (o *operation) finish(query ...string) (*httpgate.Operation, error) {
 		return out, nil
 	}
 	s := o.shape
-	write := answerBy(func() *shape { return s })
-	out.Answer = func(_ context.Context, a *httpgate.Answer) error { return write(a) }
+	out.Answer = func(_ context.Context, a *httpgate.Answer) error { return s.answer(a) }
 	return out, nil
 }
 

@@ -3,6 +3,7 @@ package vector
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
@@ -18,48 +19,86 @@ type rewriter struct {
 	ticket   protocols.Ticket
 	docs     protocols.Documents
 	detector *mask.Detector
-	roots    map[string]*node
-	nodes    int
 	text     []byte // a string out of its escapes
+	made     []byte // what a mask or detector makes of it
+
+	scope any // of docs, that roots are good for
+	roots map[string]*node
+	nodes int
 
 	held  bool // inside a row or cell: nothing leaves
 	rows  int
 	keeps int // of the rows, from the first
 	cells map[string]int
+	kept  [2][]byte // what is recorded at once
 }
 
-// answer returns the Answer of an operation whose result has that shape.
-func answerBy(build func() *shape) func(a *httpgate.Answer) error {
-	return func(a *httpgate.Answer) error {
-		docs, ok := a.Ticket.(protocols.Documents)
-		if !ok {
-			return errors.New("the ticket masks no documents")
-		}
-		w := &rewriter{scanner: *newScanner(a.Body), a: a, ticket: a.Ticket, docs: docs, roots: map[string]*node{}}
-		if d, ok := a.Ticket.(interface {
-			Detector() (*mask.Detector, error)
-		}); ok {
-			var err error
-			if w.detector, err = d.Detector(); err != nil {
-				return err
-			}
-		}
-		w.limit = a.Limits.Row + 64<<10
-		err := w.write(build())
-		if err == nil {
-			err = w.finish()
-		}
-		if err == nil {
-			_, err = a.Out.Write(w.out)
-		}
-		if errors.Is(err, errLong) {
-			return tooLong(a.Limits.Row)
-		}
-		if errors.Is(err, errJSON) || errors.Is(err, errCut) || errors.Is(err, errDepth) || errors.Is(err, errShape) {
-			return httpgate.Broken("the upstream's answer is not what its API promises, and so cannot be masked", err)
-		}
+// rewriters are reused with their buffers and, for callers who see the same,
+// with what they know of paths.
+var rewriters = sync.Pool{New: func() any { return &rewriter{scanner: scanner{buf: make([]byte, scanBuffer)}} }}
+
+// What a rewriter keeps at most for the next answer: of a buffer that has
+// grown, and of paths.
+const (
+	keptBuffer = 128 << 10
+	keptNodes  = 512
+)
+
+// answer writes an answer by its shape.
+func (s *shape) answer(a *httpgate.Answer) error {
+	docs, ok := a.Ticket.(protocols.Documents)
+	if !ok {
+		return errors.New("the ticket masks no documents")
+	}
+	w := rewriters.Get().(*rewriter)
+	defer w.release()
+	if err := w.begin(a, docs); err != nil {
 		return err
 	}
+	err := w.write(s)
+	if err == nil {
+		err = w.finish()
+	}
+	if err == nil {
+		_, err = a.Out.Write(w.out)
+	}
+	if errors.Is(err, errLong) {
+		return tooLong(a.Limits.Row)
+	}
+	if errors.Is(err, errJSON) || errors.Is(err, errCut) || errors.Is(err, errDepth) || errors.Is(err, errShape) {
+		return httpgate.Broken("the upstream's answer is not what its API promises, and so cannot be masked", err)
+	}
+	return err
+}
+
+// begin readies a rewriter for an answer.
+func (w *rewriter) begin(a *httpgate.Answer, docs protocols.Documents) error {
+	w.a, w.ticket, w.docs, w.r, w.limit = a, a.Ticket, docs, a.Body, a.Limits.Row+64<<10
+	if scope := docs.PathScope(); w.roots == nil || w.scope != scope {
+		w.scope, w.roots, w.nodes = scope, map[string]*node{}, 0
+	}
+	d, ok := a.Ticket.(interface {
+		Detector() (*mask.Detector, error)
+	})
+	if !ok {
+		return nil
+	}
+	var err error
+	w.detector, err = d.Detector()
+	return err
+}
+
+// release gives a rewriter back, without anything of the answer's.
+func (w *rewriter) release() {
+	fresh := rewriter{scanner: scanner{buf: w.buf}}
+	if w.nodes <= keptNodes {
+		fresh.scope, fresh.roots, fresh.nodes = w.scope, w.roots, w.nodes
+	}
+	if cap(w.out) <= keptBuffer && cap(w.scratch) <= keptBuffer && cap(w.text) <= keptBuffer && cap(w.made) <= keptBuffer {
+		fresh.out, fresh.scratch, fresh.text, fresh.made = w.out[:0], w.scratch[:0], w.text[:0], w.made[:0]
+	}
+	*w = fresh
+	rewriters.Put(w)
 }
 
 var errShape = errors.New("a part of the answer has another type than its API says")
@@ -201,8 +240,15 @@ func (w *rewriter) member(s *shape, name []byte) (*shape, error) {
 
 // hidesVectors says that embeddings of a collection do not leave.
 func (w *rewriter) hidesVectors(collection string) (bool, error) {
-	p, err := w.docs.Path(collection, []string{facts.PathVector})
-	return p.Mask != nil, err
+	n := w.root(collection)
+	if n.vectors == nil {
+		p, err := w.docs.Path(collection, []string{facts.PathVector})
+		if err != nil {
+			return true, err
+		}
+		n.vectors = &p
+	}
+	return n.vectors.Mask != nil, nil
 }
 
 func (w *rewriter) array(s *shape, c byte) error {
@@ -234,10 +280,6 @@ func (w *rewriter) array(s *shape, c byte) error {
 
 // counted charges and records a row, or the part of one, before it leaves.
 func (w *rewriter) counted(s *shape, b []byte) error {
-	cells := [][]byte{b}
-	if s.cell != "" {
-		cells = [][]byte{[]byte(s.cell), b}
-	}
 	if s.row {
 		keep, err := w.ticket.Row(len(b))
 		if err != nil {
@@ -246,7 +288,7 @@ func (w *rewriter) counted(s *shape, b []byte) error {
 		w.rows++
 		if keep {
 			w.keeps++
-			return w.ticket.Keep(cells)
+			return w.keep(s, b)
 		}
 		return nil
 	}
@@ -262,7 +304,16 @@ func (w *rewriter) counted(s *shape, b []byte) error {
 		return errShape // a part of a row that was not counted
 	}
 	if n <= w.keeps && string(b) != "null" {
-		return w.ticket.Keep(cells)
+		return w.keep(s, b)
 	}
 	return nil
+}
+
+// keep records a row, or a part under its name.
+func (w *rewriter) keep(s *shape, b []byte) error {
+	cells := w.kept[:0]
+	if s.cell != "" {
+		cells = append(cells, []byte(s.cell))
+	}
+	return w.ticket.Keep(append(cells, b))
 }

@@ -42,6 +42,8 @@ func (f *fakeTicket) Path(_ string, path []string) (protocols.PathMask, error) {
 	return protocols.PathMask{Below: true}, nil
 }
 
+func (f *fakeTicket) PathScope() any { return f }
+
 func (f *fakeTicket) Row(n int) (bool, error) { f.rows++; f.bytes += n; return f.rows <= 2, nil }
 func (f *fakeTicket) Bytes(n int) error       { f.bytes += n; return nil }
 func (f *fakeTicket) Keep(cells [][]byte) error {
@@ -58,7 +60,7 @@ func rewrite(t testing.TB, s *shape, in []byte, limit int, one bool) (string, *f
 	}
 	rec := httptest.NewRecorder()
 	out := httpgate.NewOut(rec, func() error { return nil })
-	err := answerBy(func() *shape { return s })(&httpgate.Answer{Status: 200, Body: body, Ticket: ticket, Out: out, Limits: protocols.Limits{Row: limit}})
+	err := s.answer(&httpgate.Answer{Status: 200, Body: body, Ticket: ticket, Out: out, Limits: protocols.Limits{Row: limit}})
 	if err == nil {
 		err = out.End()
 	}

@@ -2,6 +2,7 @@ package vector
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,8 @@ var (
 	errDepth = fmt.Errorf("the JSON nests deeper than %d", maxAnswerDepth)
 )
 
-func newScanner(r io.Reader) *scanner { return &scanner{r: r, buf: make([]byte, 64<<10)} }
+// scanBuffer is how much a scanner reads at once.
+const scanBuffer = 64 << 10
 
 // fill reads more; false at the end.
 func (s *scanner) fill() (bool, error) {
@@ -134,7 +136,20 @@ func (s *scanner) str(dst []byte) ([]byte, error) {
 	}
 }
 
+// checkString refuses control characters and what is no UTF-8.
 func checkString(b []byte) error {
+	const high, spaces = 0x8080808080808080, 0x2020202020202020
+	for rest := b; ; rest = rest[8:] {
+		if len(rest) < 8 {
+			b = rest
+			break
+		}
+		// A byte below a space, or above ASCII, shows in its highest bit.
+		if w := binary.LittleEndian.Uint64(rest); (w|(w-spaces))&high != 0 {
+			b = rest
+			break
+		}
+	}
 	for _, c := range b {
 		if c < ' ' {
 			return errJSON
