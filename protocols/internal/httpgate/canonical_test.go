@@ -58,7 +58,7 @@ func TestParseJSON(t *testing.T) {
 	}
 	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	for _, in := range []string{
-		``, `{`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"limit":1,"LIMIT":2}`, `{"a":{"k":1,"\u212a":2}}`, `{"s":1,"ſ":2}`, `{"a":1}{"a":2}`, `{"a":1} x`,
+		``, `{`, `{"a":1,"a":2}`, `{"":1,"":2}`, `{"a":1,"\u0061":2}`, `{"limit":1,"LIMIT":2}`, `{"a":{"k":1,"\u212a":2}}`, `{"s":1,"ſ":2}`, `{"a":1}{"a":2}`, `{"a":1} x`,
 		"\xef\xbb\xbf{}", "\"\xff\"", `"\ud800"`, `"a\u0000"`, `1e400`, `[1e400]`, `{'a':1}`, `{"a":1,}`, `[1,]`, `NaN`, `01`, `+1`, `// x
 {}`, deep(101), `{"a":` + deep(100) + `}`,
 		`{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"I":10}`,
@@ -98,7 +98,7 @@ func TestValue(t *testing.T) {
 // FuzzParseJSON: what is taken is equal to what encoding/json reads, and is
 // its own canonical form.
 func FuzzParseJSON(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5e3,{"b":"\u0041"}],"c":null}`, `[[],{},"",true]`, `"\ud83d\ude00"`, `{"a":1,"A":2}`, `-0.0`,
+	for _, s := range []string{`{"a":[1,2.5e3,{"b":"\u0041"}],"c":null}`, `[[],{},"",true]`, `"\ud83d\ude00"`, `{"a":1,"A":2}`, `{"":1,"":2}`, `-0.0`,
 		`[` + strings.Repeat("-1.5e1, ", fewNumbers) + `0]`, `[` + strings.Repeat("1,", fewNumbers) + `]`, `[` + strings.Repeat("1,", fewNumbers) + `"x"]`, `"é\ud800"`, `{"a" :"\u0000"}`} {
 		f.Add([]byte(s))
 	}

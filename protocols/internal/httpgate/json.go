@@ -25,28 +25,28 @@ type Value struct {
 	from, to int // of Raw in the whole text
 }
 
-// foldedTwice returns a name that another one equals but for case, as simple
-// case folding has it (Unicode CaseFolding.txt, C and S), "" for none.
-func foldedTwice(names []string) string {
+// foldedTwice finds a name that another one equals but for case, as simple
+// case folding has it (Unicode CaseFolding.txt, C and S).
+func foldedTwice(names []string) (name string, found bool) {
 	if len(names) <= 8 {
 		for i, a := range names {
 			for _, b := range names[:i] {
 				if strings.EqualFold(a, b) {
-					return a
+					return a, true
 				}
 			}
 		}
-		return ""
+		return "", false
 	}
 	seen := make(map[string]bool, len(names))
 	for _, n := range names {
 		f := strings.Map(folded, n)
 		if seen[f] {
-			return n
+			return n, true
 		}
 		seen[f] = true
 	}
-	return ""
+	return "", false
 }
 
 // folded is the least of the runes that are equal to r under folding.

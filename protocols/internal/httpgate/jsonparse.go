@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -275,10 +276,14 @@ func (p *jsonParser) object(v *Value) error {
 			return err
 		}
 	}
-	if name := foldedTwice(v.Names); name != "" {
-		return &unfit{"has two names that are equal, or differ only in case: " + quoted(name), "Some readers take them for one."}
+	name, found := foldedTwice(v.Names)
+	if !found {
+		return nil
 	}
-	return nil
+	if first := slices.Index(v.Names, name); slices.Contains(v.Names[first+1:], name) {
+		return &unfit{"is not valid: an object has the name " + quoted(name) + " twice", ""}
+	}
+	return &unfit{"has two names that differ only in case: " + quoted(name), "Some readers take them for one."}
 }
 
 func (p *jsonParser) array(v *Value) error {
