@@ -101,8 +101,21 @@ func runApp(t *testing.T, env []string, mode string, command []string) []string 
 func TestClients(t *testing.T) {
 	plain := startClientPair(t, permissive)
 	guarded := startTLSPair(t, readFile(t, filepath.Join("..", "..", "testdata", "noninterference", "policy.yaml")))
+	clientMatrix{test: "TestClients", steps: clientSteps, apps: clientApps, refusal: "42501"}.run(t, plain, guarded)
+}
+
+// clientMatrix is a table of docs/clients.md and the clients in it.
+type clientMatrix struct {
+	test    string // that writes it
+	steps   []string
+	apps    []clientApp
+	refusal string // the code that a refusal must have
+}
+
+// run plays each client's scenario and holds the table against what was seen.
+func (m clientMatrix) run(t *testing.T, plain clientPair, guarded []string) {
 	seen := map[string]map[string]bool{}
-	for _, app := range clientApps {
+	for _, app := range m.apps {
 		t.Run(app.name, func(t *testing.T) {
 			command := app.command(t)
 			want := runApp(t, plain.direct, "plain", command)
@@ -111,14 +124,14 @@ func TestClients(t *testing.T) {
 				t.Errorf("differs through the proxy (-direct +proxy):\n%s", diff)
 			}
 			under := runApp(t, guarded, "policy", command)
-			checkGuarded(t, under)
+			checkGuarded(t, under, m.refusal)
 			if !t.Failed() {
 				seen[app.name] = stepsOf(app, slices.Concat(got, under))
 			}
 		})
 	}
-	if !t.Failed() && len(seen) == len(clientApps) { // not where -run has chosen some
-		compareMatrix(t, seen)
+	if !t.Failed() && len(seen) == len(m.apps) { // not where -run has chosen some
+		m.compare(t, seen)
 	}
 }
 
@@ -135,7 +148,7 @@ func stepsOf(app clientApp, lines []string) map[string]bool {
 }
 
 // checkGuarded looks at the lines of a run under the policy.
-func checkGuarded(t *testing.T, lines []string) {
+func checkGuarded(t *testing.T, lines []string, refusal string) {
 	t.Helper()
 	masked, refused := false, false
 	for _, l := range lines {
@@ -147,7 +160,7 @@ func checkGuarded(t *testing.T, lines []string) {
 			}
 		case "refused":
 			refused = true
-			if !strings.Contains(rest, "42501") {
+			if !strings.Contains(rest, refusal) {
 				t.Errorf("not refused as a database refuses: %s", l)
 			}
 		}
@@ -173,17 +186,18 @@ func startTLSPair(t *testing.T, policy string) []string {
 		"PGSSLMODE=verify-full", "PGSSLROOTCERT="+ca, "PGCHANNELBINDING=require")
 }
 
-const matrixBegin, matrixEnd = "<!-- the matrix: go test ./cmd/sallyport -run TestClients -update -->\n", "<!-- end -->\n"
+const matrixEnd = "<!-- end -->\n"
 
-// compareMatrix holds docs/clients.md against what the scenarios have shown,
-// or writes it.
-func compareMatrix(t *testing.T, seen map[string]map[string]bool) {
+// compare holds docs/clients.md against what the scenarios have shown, or
+// writes it.
+func (m clientMatrix) compare(t *testing.T, seen map[string]map[string]bool) {
 	t.Helper()
+	begin := fmt.Sprintf("<!-- the matrix: go test ./cmd/sallyport -run '^%s$' -update -->\n", m.test)
 	var table strings.Builder
-	table.WriteString(matrixBegin + "| client | version | " + strings.Join(clientSteps, " | ") + " |\n|---|---|" + strings.Repeat("---|", len(clientSteps)) + "\n")
-	for _, app := range clientApps {
+	table.WriteString(begin + "| client | version | " + strings.Join(m.steps, " | ") + " |\n|---|---|" + strings.Repeat("---|", len(m.steps)) + "\n")
+	for _, app := range m.apps {
 		fmt.Fprintf(&table, "| %s | %s |", app.name, app.version)
-		for _, step := range clientSteps {
+		for _, step := range m.steps {
 			if seen[app.name][step] {
 				table.WriteString(" ✓ |")
 			} else {
@@ -195,10 +209,10 @@ func compareMatrix(t *testing.T, seen map[string]map[string]bool) {
 	table.WriteString(matrixEnd)
 	path := filepath.Join("..", "..", "docs", "clients.md")
 	text := readFile(t, path)
-	before, rest, ok := strings.Cut(text, matrixBegin)
+	before, rest, ok := strings.Cut(text, begin)
 	_, after, ok2 := strings.Cut(rest, matrixEnd)
 	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the matrix", path)
+		t.Fatalf("%s has no place for the matrix of %s", path, m.test)
 	}
 	want := before + table.String() + after
 	if *update {
