@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,13 +171,20 @@ func do(t testing.TB, method, url, token, body string, header ...string) httpAns
 	return httpAnswer{resp.StatusCode, resp.Header, string(b)}
 }
 
-// vectorScript runs a client's script against a store.
+// vectorScript runs a client's script, of Python or JavaScript, against a
+// store.
 func vectorScript(t testing.TB, script string, args ...string) string {
 	t.Helper()
-	python, _ := vectorPython(t)
+	python, chroma := vectorPython(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, python, append([]string{"-W", "ignore", filepath.Join(vectorDir, script)}, args...)...)
+	words := strings.Fields(script) // its own arguments come first
+	args = slices.Concat([]string{filepath.Join(vectorDir, words[0])}, words[1:], args)
+	cmd := exec.CommandContext(ctx, python, append([]string{"-W", "ignore"}, args...)...)
+	if filepath.Ext(words[0]) == ".mjs" {
+		cmd = exec.CommandContext(ctx, "node", args...)
+	}
+	cmd.Env = append(os.Environ(), "MODULES="+filepath.Join(filepath.Dir(chroma), "javascript"), "LANGSMITH_TRACING=false", "NO_PROXY=127.0.0.1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -195,6 +203,10 @@ func TestVectorClients(t *testing.T) {
 	for _, c := range []struct{ script, direct, key, proxy, last string }{
 		{"qdrant_scenario.py", "http://" + qdrant, "backend-key", "http://" + p.at["qdrant"], "missing 404"},
 		{"chroma_scenario.py", chroma, "none", p.at["chroma"], `missing "NotFoundError"`},
+		{"qdrant_client.mjs", "http://" + qdrant, "backend-key", "http://" + p.at["qdrant"], "missing 404"},
+		{"chroma_client.mjs", chroma, "none", p.at["chroma"], `missing "ChromaNotFoundError"`},
+		{"langchain_store.py qdrant", qdrant, "backend-key", p.at["qdrant"], "end true"},
+		{"langchain_store.py chroma", chroma, "none", p.at["chroma"], "end true"},
 	} {
 		direct := vectorScript(t, c.script, c.direct, c.key)
 		through := vectorScript(t, c.script, c.proxy, "worker-token")
@@ -417,7 +429,8 @@ func TestVectorNonInterference(t *testing.T) {
 		t.Errorf("unmasked: %d %s", s.status, s.body)
 	}
 	testVectorRecord(t, p)
-	testVectorHolds(t, p)
+	testVectorHolds(t, p, "http://"+p.at["qdrant1"]+"/collections/people/points/scroll")
+	testVectorHolds(t, p, "http://"+p.at["chroma1"]+chromaBase+"/"+ids["chroma1"]["people"]+"/get")
 }
 
 // testVectorRecord looks at the transcripts of the corpus.
@@ -446,10 +459,10 @@ func testVectorRecord(t *testing.T, p *vectorProxy) {
 	}
 }
 
-// testVectorHolds: a held request is told to come again, and passes once it is
+// testVectorHolds: a held scroll is told to come again, and passes once it is
 // granted, once.
-func testVectorHolds(t *testing.T, p *vectorProxy) {
-	url, body := "http://"+p.at["qdrant1"]+"/collections/people/points/scroll", `{"limit":100}`
+func testVectorHolds(t *testing.T, p *vectorProxy, url string) {
+	const body = `{"limit":100}`
 	first := do(t, "POST", url, "worker-token", body)
 	m := vectorHold.FindStringSubmatch(first.body)
 	if first.status != 403 || m == nil || first.header.Get("Retry-After") == "" {
