@@ -262,6 +262,9 @@ rules:
   - name: unfiltered-write
     when: stmt.action in ["update", "delete"] && !stmt.filtered
     then: deny
+  - name: deep-search
+    when: stmt.top_k > 1000
+    then: deny
   - name: bulk-read
     when: stmt.action in ["read", "search"] && stmt.limit > 50
     then: hold
@@ -412,6 +415,9 @@ func TestVectorNonInterference(t *testing.T) {
 			}
 			if !strings.Contains(r.line, "open") && (strings.Contains(a.body, "ana1") || strings.Contains(canonical(a.body), "2999")) {
 				t.Errorf("%s shows a classed value:\n%s\n%s", store, r.line, a.body)
+			}
+			if strings.Contains(a.body, `"vector":`) || strings.Contains(a.body, `"embeddings":[`) {
+				t.Errorf("%s shows embeddings:\n%s\n%s", store, r.line, a.body)
 			}
 		}
 		t.Logf("%s: %d of %d requests were forwarded", store, forwarded, len(all))
