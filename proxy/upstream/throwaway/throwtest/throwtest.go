@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -177,5 +178,11 @@ func logTail(t testing.TB, s *throwaway.Server) {
 		return
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	crash := slices.IndexFunc(lines, func(l string) bool {
+		return strings.Contains(l, "got signal ") || strings.Contains(l, "terminated by signal") || strings.Contains(l, "Assertion failure")
+	})
+	if crash >= 0 {
+		t.Logf("the server crashed:\n%s", strings.Join(lines[crash:min(len(lines), crash+60)], "\n"))
+	}
 	t.Logf("the server's log ends with:\n%s", strings.Join(lines[max(0, len(lines)-20):], "\n"))
 }
