@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"weak"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 )
@@ -46,9 +47,10 @@ type key struct {
 	text string
 }
 
-// scope is how names resolve.
+// scope is how names resolve. Its catalog is weak, so that what is remembered of a schema
+// that DDL has replaced keeps that schema, megabytes of it, no longer than a session does.
 type scope struct {
-	catalog  *catalog.Catalog
+	catalog  weak.Pointer[catalog.Catalog]
 	path     string
 	role     string
 	temp     string
@@ -56,7 +58,7 @@ type scope struct {
 }
 
 func scopeOf(v *catalog.View) scope {
-	return scope{catalog: v.Catalog, path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema, settings: v.Settings}
+	return scope{catalog: weak.Make(v.Catalog), path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema, settings: v.Settings}
 }
 
 // viewScope remembers what the last view's scope was.

@@ -6,9 +6,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -178,6 +180,39 @@ func BenchmarkAnalyse(b *testing.B) {
 		_, err := c.analyse(s, text, d, func() ([]catalog.Statement, error) { return pgfacts.Analyse(view, text, pgfacts.Limits{}) })
 		if err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestAnalysesLetCatalogsGo: each DDL makes a new catalog of megabytes, which what is remembered
+// of statements under the old one must not keep.
+func TestAnalysesLetCatalogsGo(t *testing.T) {
+	view := schema(t)
+	d := &Dialect{Literals: pgfacts.Literals}
+	c := newAnalyses()
+	gone := make(chan struct{})
+	func() {
+		old := *view
+		old.Catalog = new(*view.Catalog)
+		runtime.AddCleanup(old.Catalog, func(gone chan struct{}) { close(gone) }, gone)
+		for _, text := range []string{"SELECT name FROM customers WHERE id = 1", "SELECT count(*) FROM customers", "CREATE TABLE made (a int)"} {
+			if _, err := c.analyse(scopeOf(&old), text, d, func() ([]catalog.Statement, error) { return pgfacts.Analyse(&old, text, pgfacts.Limits{}) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}()
+	deadline := time.After(30 * time.Second)
+	for {
+		runtime.GC()
+		select {
+		case <-gone:
+			if c.bytes == 0 {
+				t.Error("nothing was remembered")
+			}
+			return
+		case <-deadline:
+			t.Fatal("what is remembered of its statements keeps a catalog")
+		default:
 		}
 	}
 }
