@@ -78,6 +78,9 @@ func server(version string) (dialect, plain string) {
 	return "mysql", version
 }
 
+// unknownTable is the error of a table that information_schema does not have (ER_UNKNOWN_TABLE).
+const unknownTable = 1109
+
 // Load reads the schema of the whole server.
 func (c *catalogSource) Load(ctx context.Context) (*catalog.Catalog, error) {
 	l := &loader{c: &catalog.Catalog{}, relations: map[[2]string]int{}}
@@ -100,7 +103,12 @@ func (c *catalogSource) Load(ctx context.Context) (*catalog.Catalog, error) {
 		{"triggers", triggersSQL, l.trigger},
 	}
 	for _, p := range parts {
-		if err := c.query(ctx, p.sql, func(cells [][]byte) error { p.each(cells); return nil }); err != nil {
+		err := c.query(ctx, p.sql, func(cells [][]byte) error { p.each(cells); return nil })
+		var r *report
+		if p.what == "checks" && errors.As(err, &r) && r.code == unknownTable {
+			continue // MySQL before 8.0.16, which reads checks and forgets them
+		}
+		if err != nil {
 			return nil, fmt.Errorf("reading the schema's %s: %w", p.what, err)
 		}
 	}

@@ -2,7 +2,7 @@ package mysql
 
 // The queries by which the schema is read, each over one table of
 // information_schema. They are on the closed list of docs/upstream.md.
-// MySQL 8.0.16, MariaDB 10.3 and newer.
+// MySQL 8.0, MariaDB 10.3 and newer.
 
 const readerSQL = "SET SESSION sql_mode = '', SESSION group_concat_max_len = 1048576"
 

@@ -27,9 +27,16 @@ type MariaOptions struct {
 	Settings map[string]string // as in a my.cnf's [mariadbd]; they win over ours
 	Password string            // root's over TCP, a random one if empty
 	TLS      bool              // as in Options; the client decides whether it wants it
+	Release  string            // MySQL8 or MariaDB11, which `make setup-tests` installs; Debian's MariaDB if empty
 }
 
-// MariaDB starts Debian's MariaDB and returns when it accepts connections. Its superuser is root, who has a
+// Releases that are not Debian's.
+const (
+	MySQL8    = "mysql-8.0.15"
+	MariaDB11 = "mariadb-11.4.5"
+)
+
+// MariaDB starts Debian's MariaDB, or another release or MySQL, and returns when it accepts connections. Its superuser is root, who has a
 // password over TCP and none through the Unix socket, whose directory only root and the account of the
 // server can enter. It ends as PostgreSQL's servers do.
 func MariaDB(ctx context.Context, opt MariaOptions) (*Server, error) {
@@ -41,7 +48,7 @@ func MariaDB(ctx context.Context, opt MariaOptions) (*Server, error) {
 }
 
 func startMariaDB(ctx context.Context, opt MariaOptions) (*Server, error) {
-	path, version, err := findMariaDB()
+	path, version, err := findRelease(opt.Release)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +77,23 @@ func startMariaDB(ctx context.Context, opt MariaOptions) (*Server, error) {
 		return s.onPort(func(port int) (*process, error) { return m.launch(ctx, s, port) })
 	}
 	return s, s.begin(ctx)
+}
+
+// findRelease finds a server's program and its version.
+func findRelease(release string) (path, version string, err error) {
+	if release == "" {
+		return findMariaDB()
+	}
+	name, version, _ := strings.Cut(release, "-")
+	dir, err := CacheDir()
+	if err != nil {
+		return "", "", err
+	}
+	path = filepath.Join(dir, "mysql", release, "bin", name+"d")
+	if _, err := os.Stat(path); err != nil {
+		return "", "", fmt.Errorf("%s is %w: run `make setup-tests`", release, ErrNotInstalled)
+	}
+	return path, version, nil
 }
 
 // findMariaDB looks where Debian installs it, which is not on everybody's path, and on the path.
@@ -104,6 +128,16 @@ type mariadb struct {
 	dir     string
 }
 
+// base is where the release is, "" for Debian's.
+func (m mariadb) base() string {
+	if m.opt.Release == "" {
+		return ""
+	}
+	return filepath.Dir(filepath.Dir(m.path))
+}
+
+func (m mariadb) mysql() bool { return m.opt.Release == MySQL8 }
+
 func (m mariadb) file(name string) string { return filepath.Join(m.dir, name) }
 
 // prepare makes everything that does not depend on the port.
@@ -114,7 +148,11 @@ func (m mariadb) prepare(s *Server) error {
 		}
 	}
 	if m.opt.TLS {
-		files, err := newCertificates(m.dir, m.as)
+		make := newCertificates
+		if m.mysql() {
+			make = rsaCertificates
+		}
+		files, err := make(m.dir, m.as)
 		if err != nil {
 			return err
 		}
@@ -142,13 +180,20 @@ func (m mariadb) prepare(s *Server) error {
 
 // template is a data directory made once and kept in the cache. It has no password: each server sets its own.
 func (m mariadb) template() (template, error) {
-	return keepTemplate("mariadb-"+m.version, m.path, func(dir string) error {
-		install := filepath.Join(filepath.Dir(filepath.Dir(m.path)), "bin", "mariadb-install-db")
-		_, err := program{as: m.as, dir: dir, path: install, args: []string{
-			"--no-defaults", "--datadir=" + filepath.Join(dir, "data"), "--auth-root-authentication-method=normal", "--skip-test-db",
-			"--skip-name-resolve",
-		}}.run()
-		if err != nil {
+	return keepTemplate(cmp.Or(m.opt.Release, "mariadb-"+m.version), m.path, func(dir string) error {
+		data := "--datadir=" + filepath.Join(dir, "data")
+		run := program{as: m.as, dir: dir, path: m.path, args: []string{
+			"--no-defaults", "--initialize-insecure", "--basedir=" + m.base(), "--lc-messages-dir=" + filepath.Join(m.base(), "share"), data,
+		}}
+		if !m.mysql() {
+			run.path = filepath.Join(filepath.Dir(filepath.Dir(m.path)), "bin", "mariadb-install-db")
+			run.args = []string{"--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"}
+			if m.base() != "" {
+				run.path = filepath.Join(m.base(), "scripts", "mariadb-install-db")
+				run.args = append(run.args, "--basedir="+m.base())
+			}
+		}
+		if _, err := run.run(); err != nil {
 			return fmt.Errorf("making a data directory: %w", err)
 		}
 		return m.as.write(filepath.Join(dir, "password"), nil)
@@ -175,9 +220,16 @@ func (m mariadb) configuration(s *Server, port int) []byte {
 	if m.opt.TLS {
 		all["ssl-cert"], all["ssl-key"] = m.file("server.pem"), m.file("server.key")
 	}
+	group := "mariadbd"
+	if m.base() != "" {
+		all["basedir"], all["lc-messages-dir"] = m.base(), filepath.Join(m.base(), "share")
+	}
+	if m.mysql() {
+		group, all["mysqlx"] = "mysqld", "0"
+	}
 	maps.Copy(all, m.opt.Settings)
 	var b bytes.Buffer
-	b.WriteString("[mariadbd]\n")
+	fmt.Fprintf(&b, "[%s]\n", group)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "%s = %s\n", name, all[name])
 	}
@@ -188,7 +240,11 @@ func (m mariadb) socket(s *Server) string { return filepath.Join(s.Socket, "s") 
 
 // launch starts the server on a port.
 func (m mariadb) launch(ctx context.Context, s *Server, port int) (*process, error) {
-	init := fmt.Sprintf("CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED BY '%s';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n", s.Password)
+	create := "CREATE OR REPLACE USER root@'127.0.0.1'"
+	if m.mysql() {
+		create = "CREATE USER IF NOT EXISTS root@'127.0.0.1';\nALTER USER root@'127.0.0.1'"
+	}
+	init := fmt.Sprintf(create+" IDENTIFIED BY '%s';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n", s.Password)
 	if err := m.as.write(m.file("init.sql"), []byte(init)); err != nil {
 		return nil, err
 	}

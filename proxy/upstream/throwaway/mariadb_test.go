@@ -11,7 +11,13 @@ import (
 
 // TestMariaDB: it runs scripts, survives a kill with its data, and takes settings.
 func TestMariaDB(t *testing.T) {
-	s := throwtest.Maria(t, throwaway.MariaOptions{TLS: true, Settings: map[string]string{"sql-mode": "ANSI"}})
+	for _, release := range []string{"", throwaway.MariaDB11, throwaway.MySQL8} {
+		t.Run(release, func(t *testing.T) { testMariaDB(t, release) })
+	}
+}
+
+func testMariaDB(t *testing.T, release string) {
+	s := throwtest.Maria(t, throwaway.MariaOptions{Release: release, TLS: true, Settings: map[string]string{"sql-mode": "ANSI"}})
 	name := throwtest.Database(t, s, "CREATE TABLE t (a INT) ENGINE=InnoDB; INSERT INTO t VALUES (1), (2)")
 	if err := s.Kill(syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -1,9 +1,11 @@
 package throwaway
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -20,12 +22,25 @@ type certificates struct{ ca, cert, key string }
 
 // newCertificates writes them into a directory. The authority's key is forgotten.
 func newCertificates(dir string, as account) (certificates, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return certificates{}, err
+	}
+	return certify(dir, as, key)
+}
+
+// rsaCertificates are newCertificates for a server that knows no elliptic curves.
+func rsaCertificates(dir string, as account) (certificates, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return certificates{}, err
+	}
+	return certify(dir, as, key)
+}
+
+func certify(dir string, as account, key crypto.Signer) (certificates, error) {
 	files := certificates{filepath.Join(dir, "ca.pem"), filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key")}
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return files, err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return files, err
 	}
@@ -39,6 +54,7 @@ func newCertificates(dir string, as account) (certificates, error) {
 	leaf.DNSNames = []string{"localhost"}
 	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	leaf.KeyUsage |= x509.KeyUsageKeyEncipherment
 	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	if err != nil {
 		return files, fmt.Errorf("making the server's certificate: %w", err)
