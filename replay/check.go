@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -105,18 +104,18 @@ func Check(ctx context.Context, paths []string, opt CheckOptions) (*Checked, err
 	paths = slices.Clone(paths)
 	slices.Sort(paths)
 	paths = slices.Compact(paths)
-	results := make([]*checker, len(paths))
+	run := newCheckRun(&opt)
+	results := make([][]*checker, len(paths))
 	errs := make([]error, len(paths))
 	next, done := atomic.Int64{}, 0
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for range min(len(paths), runtime.GOMAXPROCS(0)) {
+	for range min(len(paths), cap(run.cores)) {
 		wg.Go(func() {
-			known := map[string]*facts.Facts{}
+			run.cores <- struct{}{}
+			defer func() { <-run.cores }()
 			for i := int(next.Add(1)) - 1; i < len(paths) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				c := &checker{policy: opt.Policy, decidedBy: opt.DecidedBy, groups: map[string]*Group{}, counts: map[Change]int{}, matched: map[string]bool{}, waiting: map[int64]*deferred{}, known: known}
-				errs[i] = Read(paths[i], opt.Identities, c.event)
-				results[i] = c
+				results[i], errs[i] = run.transcript(ctx, paths[i])
 				mu.Lock()
 				if done++; opt.Progress != nil {
 					opt.Progress(done, len(paths))
@@ -134,12 +133,15 @@ func Check(ctx context.Context, paths []string, opt CheckOptions) (*Checked, err
 			return nil, fmt.Errorf("%s: %w", paths[i], err)
 		}
 	}
-	simulate(opt.Policy, results)
-	return merge(opt.Policy, opt.File, results), nil
+	all := slices.Concat(results...)
+	simulate(opt.Policy, all)
+	out := merge(opt.Policy, opt.File, all)
+	out.Sessions = len(paths)
+	return out, nil
 }
 
 func merge(p *sqlpolicy.Policy, file string, results []*checker) *Checked {
-	out := &Checked{Policy: p.Hash, Sessions: len(results), Counts: map[Change]int{}, Groups: []Group{}, NeverMatched: []string{}}
+	out := &Checked{Policy: p.Hash, Counts: map[Change]int{}, Groups: []Group{}, NeverMatched: []string{}}
 	out.file, out.lines = file, map[string]int{}
 	for i := range p.Rules {
 		out.lines[p.Rules[i].Name] = p.Rules[i].Line
@@ -184,39 +186,6 @@ func merge(p *sqlpolicy.Policy, file string, results []*checker) *Checked {
 	return out
 }
 
-// checker decides one transcript's statements again.
-type checker struct {
-	policy     *sqlpolicy.Policy
-	decidedBy  string
-	open       *Event
-	statements int
-	counts     map[Change]int
-	groups     map[string]*Group
-	matched    map[string]bool // rules
-	deferred   []*deferred
-	waiting    map[int64]*deferred     // for their end
-	known      map[string]*facts.Facts // by their JSON: most statements repeat
-}
-
-func (c *checker) event(e *Event) error {
-	switch e.Type {
-	case TypeOpen:
-		c.open = e
-	case TypeStatement:
-		if c.decidedBy != "" && e.Policy != c.decidedBy {
-			return nil
-		}
-		c.statements++
-		return c.statement(e)
-	case TypeComplete, TypeError:
-		if d := c.waiting[e.ID]; d != nil {
-			d.spent = facts.Spent{Rows: e.Rows, Bytes: e.Bytes}
-			delete(c.waiting, e.ID)
-		}
-	}
-	return nil
-}
-
 func (c *checker) statement(e *Event) error {
 	if c.open == nil || c.open.Identity == nil {
 		return fmt.Errorf("statement %d stands before the session's opening", e.ID)
@@ -232,7 +201,7 @@ func (c *checker) statement(e *Event) error {
 	}
 	f, err := c.facts(e.Facts)
 	if err != nil {
-		return fmt.Errorf("statement %d: %w", e.ID, err)
+		return fmt.Errorf("statement %d: its facts: %w", e.ID, err)
 	}
 	var before facts.Decision
 	if err := json.Unmarshal(e.Decision, &before); err != nil {
@@ -299,21 +268,6 @@ func (c *checker) undecidable(e *Event, in *sqlpolicy.Input, before, after *fact
 		return "it was refused for a constant that the record hides"
 	}
 	return ""
-}
-
-func (c *checker) facts(raw json.RawMessage) (*facts.Facts, error) {
-	if f := c.known[string(raw)]; f != nil {
-		return f, nil
-	}
-	f := &facts.Facts{}
-	if err := json.Unmarshal(raw, f); err != nil {
-		return nil, fmt.Errorf("its facts: %w", err)
-	}
-	if len(c.known) > 50_000 {
-		clear(c.known)
-	}
-	c.known[string(raw)] = f
-	return f, nil
 }
 
 func (c *checker) compare(e *Event, f *facts.Facts, before, after *facts.Decision) {

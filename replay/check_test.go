@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +42,9 @@ func manyStatements(t testing.TB, sessions, statements int) []string {
 			e := *events[i%len(events)]
 			e.ID, e.Text = int64(i+1), strings.Replace(e.Text, "id", fmt.Sprint("id", i%50), 1)
 			check(t, w.Append(&e))
+			if ended := e.ID - 300; ended > 0 { // some frames later
+				check(t, w.Append(&Event{Type: TypeComplete, At: e.At, ID: ended, Rows: 1, Bytes: 10}))
+			}
 		}
 		check(t, w.Close(&Event{Type: TypeClose, At: d.now()}, func(Head) error { return nil }))
 		out = append(out, w.path+".transcript")
@@ -94,5 +98,49 @@ func BenchmarkCheck(b *testing.B) {
 	for b.Loop() {
 		_, err := Check(context.Background(), paths, CheckOptions{Policy: p})
 		check(b, err)
+	}
+}
+
+// TestCheckPieces decides a transcript of many frames piece by piece and as a whole: to the same bytes, with a budget
+// that is new and results that end frames after their statements.
+func TestCheckPieces(t *testing.T) {
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	text, err := os.ReadFile(filepath.Join("..", "testdata", "ci", "stricter.yaml"))
+	check(t, err)
+	budget := "budgets:\n  - {classes: [email], rows: 500, per: 1000h, then: hold}\n"
+	check(t, os.WriteFile(policy, []byte(strings.Replace(string(text), "budgets:\n", budget, 1)), 0o600))
+	p, err := sqlpolicy.Load(policy)
+	check(t, err)
+	path := manyStatements(t, 1, 6000)[0]
+	s, err := openSource(path)
+	check(t, err)
+	if s.pieces() < 10 {
+		t.Fatalf("only %d pieces", s.pieces())
+	}
+	opt := CheckOptions{Policy: p}
+	written := func(list []*checker) string {
+		simulate(p, list)
+		var b strings.Builder
+		check(t, merge(p, "", list).Write(&b, "json"))
+		return b.String()
+	}
+	whole, err := newCheckRun(&opt).whole(s)
+	check(t, err)
+	pieces, err := newCheckRun(&opt).transcript(context.Background(), path)
+	check(t, err)
+	if len(pieces) != s.pieces() {
+		t.Errorf("%d of %d pieces", len(pieces), s.pieces())
+	}
+	charged := 0
+	for _, c := range pieces {
+		for _, d := range c.deferred {
+			if d.spent.Rows > 0 {
+				charged++
+			}
+		}
+	}
+	want, got := written(whole), written(pieces)
+	if want != got || !strings.Contains(want, string(NewlyHeld)) || charged < 100 {
+		t.Errorf("%d charged; as a whole:\n%.2000s\nin pieces:\n%.2000s", charged, want, got)
 	}
 }

@@ -43,7 +43,7 @@ func plainEvent(e *Event) bool {
 	usual := math.Abs(e.Milliseconds) >= 1e-6 && math.Abs(e.Milliseconds) < 1e21 || e.Milliseconds == 0
 	return usual && e.Version == 0 && e.Session == "" && e.Identity == nil && e.Target == "" && e.Protocol == "" && e.Database == "" && e.Address == "" &&
 		len(e.Options) == 0 && e.Program == "" && e.Plan == nil && len(e.Spent) == 0 && e.Problem == nil && e.Hold == "" && e.By == "" && len(e.Needs) == 0 &&
-		len(e.Columns) == 0 && len(e.Cells) == 0 && e.Statements == 0 && e.Prev == "" && e.Sum == "" && e.Key == "" && e.Signature == "" && !e.End && e.Usage == nil && e.Marks == ""
+		len(e.Columns) == 0 && len(e.Cells) == 0 && e.Statements == 0 && e.Totals == nil && e.Prev == "" && e.Sum == "" && e.Key == "" && e.Signature == "" && !e.End && e.Usage == nil && e.Marks == ""
 }
 
 func appendPlain(b []byte, e *Event) []byte {

@@ -89,6 +89,8 @@ type Event struct {
 
 	// close
 	Statements int64 `json:"statements,omitempty"`
+	// Totals are of the whole session, so that a list need not read all of it.
+	Totals *Totals `json:"totals,omitempty"`
 
 	// seal, in hexadecimal
 	Prev      string `json:"prev,omitempty"`
@@ -100,4 +102,26 @@ type Event struct {
 	Marks string `json:"marks,omitempty"`
 	// End says that an encrypted frame is its session's last.
 	End bool `json:"end,omitempty"`
+}
+
+// Totals count a session's events.
+type Totals struct {
+	Statements int64 `json:"statements,omitempty"`
+	Refused    int64 `json:"refused,omitempty"`
+	Rows       int64 `json:"rows,omitempty"` // that complete results had
+	Bytes      int64 `json:"bytes,omitempty"`
+}
+
+func (t *Totals) count(e *Event) {
+	switch e.Type {
+	case TypeStatement:
+		t.Statements++
+	case TypeComplete:
+		t.Rows += e.Rows
+		t.Bytes += e.Bytes
+	case TypeError:
+		if e.Code == RefusedCode {
+			t.Refused++
+		}
+	}
 }

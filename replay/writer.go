@@ -39,6 +39,7 @@ type Writer struct {
 	buf     []byte // events not yet handed to the operating system
 	frame   []byte // events of the open frame that were
 	number  int64
+	totals  Totals
 	prev    [32]byte
 	dirty   bool // handed over, not synced
 	closed  bool
@@ -68,6 +69,9 @@ func (w *Writer) Append(e *Event) error {
 	w.number++
 	e.Number = w.number
 	e.At = e.At.UTC().Truncate(time.Microsecond)
+	if w.totals.count(e); e.Type == TypeClose {
+		e.Totals = &w.totals
+	}
 	b, err := appendEvent(w.buf, e)
 	if err != nil {
 		return w.fail(fmt.Errorf("writing an event: %w", err))

@@ -153,7 +153,7 @@ func (c *console) sessions(w http.ResponseWriter, r *http.Request) {
 
 // List is all sessions with a transcript, oldest first, live ones marked.
 func List(ctx context.Context, transcripts *archive.Archive, live []replay.Summary) ([]replay.Summary, error) {
-	sessions, err := transcripts.Sessions(ctx)
+	sessions, err := transcripts.Summaries(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +162,9 @@ func List(ctx context.Context, transcripts *archive.Archive, live []replay.Summa
 		open[s.ID] = s
 	}
 	out := []replay.Summary{}
-	for _, id := range sessions {
-		s, err := summarize(ctx, transcripts, id)
-		if l, ok := open[id]; ok {
+	for _, found := range sessions {
+		s, err := found.Summary, found.Err
+		if l, ok := open[s.ID]; ok {
 			if s.Live = true; errors.Is(err, replay.ErrEncrypted) {
 				s, err = l, nil // the proxy cannot read what it has sealed
 			}
@@ -180,22 +180,13 @@ func List(ctx context.Context, transcripts *archive.Archive, live []replay.Summa
 	return out, nil
 }
 
-func summarize(ctx context.Context, transcripts *archive.Archive, id string) (s replay.Summary, err error) {
-	err = transcripts.With(ctx, id, func(path string) error {
-		s, err = replay.Summarize(path, nil)
-		return err
-	})
-	s.ID = id
-	return s, err
-}
-
 func (c *console) session(w http.ResponseWriter, r *http.Request) {
 	id, err := c.Transcripts.Find(r.Context(), r.PathValue("id"))
 	if err != nil {
 		fail(w, http.StatusNotFound, err.Error())
 		return
 	}
-	s, err := summarize(r.Context(), c.Transcripts, id)
+	s, err := c.Transcripts.Summary(r.Context(), id)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err.Error())
 		return

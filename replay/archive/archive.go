@@ -119,6 +119,10 @@ func (a *Archive) Sessions(ctx context.Context) ([]string, error) {
 }
 
 func (a *Archive) each(ctx context.Context, prefix string, f func(key string) error) error {
+	return a.objects(ctx, prefix, func(o *blob.ListObject) error { return f(o.Key) })
+}
+
+func (a *Archive) objects(ctx context.Context, prefix string, f func(*blob.ListObject) error) error {
 	it := a.bucket.List(&blob.ListOptions{Prefix: prefix})
 	for {
 		o, err := it.Next(ctx)
@@ -128,7 +132,7 @@ func (a *Archive) each(ctx context.Context, prefix string, f func(key string) er
 		if err != nil {
 			return fmt.Errorf("listing the bucket of transcripts: %w", err)
 		}
-		if err := f(o.Key); err != nil {
+		if err := f(o); err != nil {
 			return err
 		}
 	}

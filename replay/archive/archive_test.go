@@ -30,6 +30,7 @@ type place struct {
 	*Archive
 	dir *replay.Dir
 	pub ed25519.PublicKey
+	key ed25519.PrivateKey
 }
 
 func newPlace(t *testing.T) *place {
@@ -43,7 +44,7 @@ func newPlace(t *testing.T) *place {
 	check(t, err)
 	a := New(bucket, "test", root)
 	t.Cleanup(func() { check(t, a.Close()) })
-	return &place{a, dir, pub}
+	return &place{a, dir, pub, key}
 }
 
 // begin writes a session of a few parts.
