@@ -13,8 +13,8 @@ import (
 )
 
 // manyStatements records the demo's statements over and over, in a number of
-// sessions.
-func manyStatements(t testing.TB, sessions, statements int) []string {
+// sessions. late, if it is not 0, has each end so many statements later.
+func manyStatements(t testing.TB, sessions, statements int, late int64) []string {
 	t.Helper()
 	files, err := Files(filepath.Join("..", "testdata", "transcripts", "demo"))
 	check(t, err)
@@ -42,7 +42,7 @@ func manyStatements(t testing.TB, sessions, statements int) []string {
 			e := *events[i%len(events)]
 			e.ID, e.Text = int64(i+1), strings.Replace(e.Text, "id", fmt.Sprint("id", i%50), 1)
 			check(t, w.Append(&e))
-			if ended := e.ID - 300; ended > 0 { // some frames later
+			if ended := e.ID - late; late > 0 && ended > 0 {
 				check(t, w.Append(&Event{Type: TypeComplete, At: e.At, ID: ended, Rows: 1, Bytes: 10}))
 			}
 		}
@@ -56,7 +56,7 @@ func manyStatements(t testing.TB, sessions, statements int) []string {
 // and to the same bytes whatever the order of the files.
 func TestCheckMany(t *testing.T) {
 	const statements = 100_000
-	paths := manyStatements(t, 20, statements)
+	paths := manyStatements(t, 20, statements, 0)
 	p, err := sqlpolicy.Load(filepath.Join("..", "testdata", "ci", "stricter.yaml"))
 	check(t, err)
 	run := func(paths []string, statements int) (string, int) {
@@ -91,7 +91,7 @@ func TestCheckMany(t *testing.T) {
 
 // BenchmarkCheck decides a session of 10,000 statements.
 func BenchmarkCheck(b *testing.B) {
-	paths := manyStatements(b, 1, 10_000)
+	paths := manyStatements(b, 1, 10_000, 0)
 	p, err := sqlpolicy.Load(filepath.Join("..", "testdata", "ci", "stricter.yaml"))
 	check(b, err)
 	b.ReportAllocs()
@@ -111,7 +111,7 @@ func TestCheckPieces(t *testing.T) {
 	check(t, os.WriteFile(policy, []byte(strings.Replace(string(text), "budgets:\n", budget, 1)), 0o600))
 	p, err := sqlpolicy.Load(policy)
 	check(t, err)
-	path := manyStatements(t, 1, 6000)[0]
+	path := manyStatements(t, 1, 3000, 300)[0]
 	s, err := openSource(path)
 	check(t, err)
 	if s.pieces() < 10 {
