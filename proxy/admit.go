@@ -20,12 +20,18 @@ import (
 // analyse, decide all its statements under one policy, record, wait for people
 // where it is held, and only then hand out tickets.
 func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
+	return s.admit(ctx, u, nil)
+}
+
+// admit is Admit where the unit's facts were made under a policy, nil for any:
+// under another one they could lack what it looks for.
+func (s *session) admit(ctx context.Context, u protocols.Unit, madeUnder *sqlpolicy.Policy) ([]protocols.Ticket, error) {
 	s.engine.units.Add(1)
 	began := s.engine.now()
 	if !u.InTransaction && !u.Pending {
 		s.settled()
 	}
-	tickets, err := s.decideUnit(ctx, &u, began)
+	tickets, err := s.decideUnit(ctx, &u, began, madeUnder)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +48,7 @@ func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 	switch verdict {
 	case facts.Allow:
 	case facts.Hold:
-		if tickets, denial, err = s.hold(ctx, &u, tickets); err != nil {
+		if tickets, denial, err = s.hold(ctx, &u, tickets, madeUnder); err != nil {
 			return nil, err
 		}
 	default:
@@ -71,9 +77,12 @@ func (s *session) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Tick
 }
 
 // decideUnit analyses a unit and decides each of its statements. Its error
-// has been recorded.
-func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Time) ([]*ticket, error) {
+// has been recorded, but for ErrPolicyChanged.
+func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Time, madeUnder *sqlpolicy.Policy) ([]*ticket, error) {
 	policy := s.engine.policy.Load()
+	if madeUnder != nil && policy != madeUnder {
+		return nil, protocols.ErrPolicyChanged
+	}
 	a, err := s.analyse(u)
 	if unparsed := unparsedFacts(err, policy, u); unparsed != nil {
 		a, err = newAnalysed([]catalog.Statement{*unparsed})

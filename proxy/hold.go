@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy/approval"
 	"github.com/sallyport-proxy/sallyport/replay"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -22,7 +23,7 @@ import (
 // pass. Whatever happens while it waits (a policy, a schema or a role that
 // changes) is seen: on release the unit is analysed and decided again, and a
 // grant fits only what was asked.
-func (s *session) hold(ctx context.Context, u *protocols.Unit, tickets []*ticket) ([]*ticket, *protocols.Denial, error) {
+func (s *session) hold(ctx context.Context, u *protocols.Unit, tickets []*ticket, madeUnder *sqlpolicy.Policy) ([]*ticket, *protocols.Denial, error) {
 	ctx, stop := s.untilDone(ctx)
 	defer stop()
 	binding, err := s.binding(u, tickets)
@@ -49,7 +50,10 @@ func (s *session) hold(ctx context.Context, u *protocols.Unit, tickets []*ticket
 				return tickets, s.noHold(err), nil
 			}
 		}
-		again, err := s.decideUnit(ctx, u, s.engine.now())
+		again, err := s.decideUnit(ctx, u, s.engine.now(), madeUnder)
+		if errors.Is(err, protocols.ErrPolicyChanged) {
+			return tickets, policyChanged(&end), nil
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -310,6 +314,13 @@ func notGranted(h *approval.Hold) *protocols.Denial {
 		d.Message = "the hold was cancelled: " + h.Why
 	}
 	return d
+}
+
+// policyChanged asks for the request again, which is then read under the new
+// policy. If that asks for the same, the grant lets it pass.
+func policyChanged(h *approval.Hold) *protocols.Denial {
+	return &protocols.Denial{Kind: protocols.DenyHeld, HoldID: h.ID, At: -1, RetryAfter: time.Second,
+		Message: "the policy changed while the request was held", Detail: "hold " + h.ID + ": " + h.Reason, Hint: "Send it again."}
 }
 
 // page is where people look at a hold, "" without a console.

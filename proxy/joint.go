@@ -10,7 +10,9 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy/identity"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
 )
 
 // keep holds what a protocol keeps for a target.
@@ -52,16 +54,32 @@ type joint struct {
 	idle     *time.Timer
 }
 
-// joined is the session as one request has it: its Close ends the request.
+// joined is the session as one request has it: its Close ends the request. One
+// goroutine uses it.
 type joined struct {
 	*session
-	joint *joint
-	once  sync.Once
+	joint  *joint
+	once   sync.Once
+	policy *sqlpolicy.Policy // of the detector that the facts are made with; nil for none
 }
 
 var _ protocols.Session = (*joined)(nil)
 
 func (r *joined) Close(error) { r.once.Do(r.joint.leave) }
+
+var _ protocols.Detecting = (*joined)(nil)
+
+// Detector finds what the policy in force looks for, whoever asks. The request
+// is then admitted under that policy or not at all.
+func (r *joined) Detector() (*mask.Detector, error) {
+	r.policy = r.engine.policy.Load()
+	return r.policy.Detector(r.policy.Detects(), r.engine.keys.Hash)
+}
+
+// Admit is the session's, under the policy that the facts are made with.
+func (r *joined) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
+	return r.admit(ctx, u, r.policy)
+}
 
 // join takes a request into its caller's session, and opens one where there
 // is none.

@@ -13,18 +13,7 @@ import (
 // the identity count for the targets and databases that they list, and add
 // up. Whoever no entry names may reach everything.
 func (p *Policy) outOfScope(in *Input) string {
-	named := false
-	var open []*Scope
-	for i := range p.Scopes {
-		s := &p.Scopes[i]
-		if !slices.Contains(s.Identities, in.Identity.Name) && !intersects(s.Groups, in.Identity.Groups) {
-			continue
-		}
-		named = true
-		if within(s.Targets, in.Session.Target) && within(s.Databases, in.Session.Database) {
-			open = append(open, s)
-		}
-	}
+	open, named := p.scopesOf(&in.Identity, in.Session.Target, in.Session.Database)
 	if !named {
 		return ""
 	}
@@ -38,6 +27,29 @@ func (p *Policy) outOfScope(in *Input) string {
 		return ""
 	}
 	return fmt.Sprintf("identity %s may not reach this on target %s, database %s: %s", in.Identity.Name, in.Session.Target, in.Session.Database, what)
+}
+
+// scopesOf are those of an identity that count for a target and database, and
+// whether any names the identity at all.
+func (p *Policy) scopesOf(id *facts.Identity, target, database string) (open []*Scope, named bool) {
+	for i := range p.Scopes {
+		s := &p.Scopes[i]
+		if !slices.Contains(s.Identities, id.Name) && !intersects(s.Groups, id.Groups) {
+			continue
+		}
+		named = true
+		if within(s.Targets, target) && within(s.Databases, database) {
+			open = append(open, s)
+		}
+	}
+	return open, named
+}
+
+// Reaches says whether an identity's scopes let it reach a collection, model,
+// database or schema of a target.
+func (p *Policy) Reaches(id *facts.Identity, target, database string, o facts.Object) bool {
+	open, named := p.scopesOf(id, target, database)
+	return !named || objectIn(open, o)
 }
 
 // outsideOf names the first thing that none of the scopes lists.

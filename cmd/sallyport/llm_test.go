@@ -178,8 +178,8 @@ func TestLLMRequests(t *testing.T) {
 		// models
 		{"rag", post, "/v1/chat/completions", `{"model":"big","messages":[]}`, 403, "", "model big"},
 		{"rag", post, "/v1/chat/completions", `{"model":"nope","MODEL":"tiny","messages":[]}`, 400, "", "differ only in case"},
-		{"rag", post, "/v1/chat/completions", `{"model":"tiny","model":"big","messages":[]}`, 400, "", "every name once"},
-		{"rag", post, "/v1/chat/completions", `{"model":"tiny","mode\u006c":"big","messages":[]}`, 400, "", "every name once"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","model":"big","messages":[]}`, 400, "", "twice"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","mode\u006c":"big","messages":[]}`, 400, "", "twice"},
 		{"rag", post, "/v1/chat/completions", `{"messages":[]}`, 400, "", "model"},
 		{"rag", post, "/v1/responses", `{"input":"hello","store":false}`, 403, "", "model *"},
 		{"rag", "DELETE", "/v1/models/tiny", "", 403, "", "destroys"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"slices"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
@@ -48,12 +49,36 @@ func (o *operation) document(a *httpgate.Answer) error {
 			return err
 		}
 	}
+	if o.endpoint.lists == "model" {
+		v = reached(v, a.Ticket)
+	}
 	out := masked(nil, v, o.detector)
 	if err := sent(a.Ticket, out); err != nil {
 		return err
 	}
 	_, err = a.Out.Write(out)
 	return err
+}
+
+// reached is a list of models without those that the identity may not use.
+func reached(v *httpgate.Value, t protocols.Ticket) *httpgate.Value {
+	scoped, ok := t.(protocols.Scoped)
+	list := v.Get("data")
+	own := []httpgate.Value{}
+	for i := range list.Items {
+		id := list.Items[i].Get("id")
+		if ok && id.Kind == '"' && scoped.Reaches(object("model", id.Text)) {
+			own = append(own, list.Items[i])
+		}
+	}
+	if len(own) == list.Count {
+		return v
+	}
+	short := *v
+	short.Items = slices.Clone(v.Items)
+	*short.Get("data") = httpgate.Value{Kind: '[', Items: own, Count: len(own)}
+	short.Raw = (&rewriter{}).value(nil, &short)
+	return &short
 }
 
 // raw is a file, for whom no class binds.

@@ -17,7 +17,7 @@ type pieces struct {
 }
 
 type piece struct {
-	stream *mask.Stream
+	stream *mask.NestedStream
 	path   []string
 	last   *httpgate.Value // the event that brought the last piece
 }
@@ -31,7 +31,7 @@ func (p *pieces) get(key string, path []string) *piece {
 		if p.texts == nil {
 			p.texts = map[string]*piece{}
 		}
-		t = &piece{stream: p.d.Stream(), path: append([]string(nil), path...)}
+		t = &piece{stream: p.d.NestedStream(), path: append([]string(nil), path...)}
 		p.texts[key] = t
 		p.order = append(p.order, key)
 	}
@@ -77,7 +77,7 @@ func (c *chunks) rewrite(v *httpgate.Value) [][]byte {
 			ends["#"+strconv.FormatInt(n, 10)] = true
 		}
 	}
-	w := rewriter{member: c.member}
+	w := rewriter{member: c.member, number: c.d}
 	if c.d != nil {
 		w.text = func(dst []byte, path []string, s string, name bool) []byte {
 			last := path[max(0, len(path)-1):]
@@ -97,8 +97,7 @@ func (c *chunks) rewrite(v *httpgate.Value) [][]byte {
 }
 
 func (p *pieces) appendWhole(dst []byte, s string) []byte {
-	dst, _ = p.d.Append(dst, []byte(s))
-	return dst
+	return p.d.AppendNested(dst, []byte(s))
 }
 
 func (c *chunks) member(dst []byte, path []string, v *httpgate.Value) ([]byte, bool) {

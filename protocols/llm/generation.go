@@ -2,6 +2,7 @@ package llm
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -34,10 +35,7 @@ func (o *operation) generation() error {
 		if v.Get("store").Kind == 't' {
 			o.keeps("completion", "*")
 		}
-		o.look(v.Get("messages"))
-		o.look(v.Get("audio"))
 		o.modalities(v.Get("modalities"))
-		o.look(v.Get("prediction"))
 	case completionBody:
 		if hasNumbers(v.Get("prompt")) {
 			o.opaque = "token numbers"
@@ -80,8 +78,6 @@ func (o *operation) response() error {
 	if p := v.Get("prompt"); p.Kind == '{' {
 		o.reads(facts.Read, "prompt", p.Get("id").Text)
 	}
-	o.look(v.Get("input"))
-	o.look(v.Get("prompt"))
 	return o.tools()
 }
 
@@ -108,9 +104,6 @@ func (o *operation) tools() error {
 		for j := range t.Get("vector_store_ids").Items {
 			o.reads(facts.Search, "collection", t.Get("vector_store_ids").Items[j].Text)
 		}
-		if t.Get("type").Text == "image_generation" {
-			o.opaque = "a tool that answers with images"
-		}
 	}
 	for i := range o.body.Get("functions").Items {
 		add("function:" + o.body.Get("functions").Items[i].Get("name").Text)
@@ -121,19 +114,28 @@ func (o *operation) tools() error {
 	return nil
 }
 
-// look finds parts that no detector can look into.
+// look finds parts that no detector can look into, wherever they stand: kinds
+// of parts that are not known yet are found by their names, and files by how
+// they are written (RFC 2397).
 func (o *operation) look(v *httpgate.Value) {
 	if v.Kind == '{' {
-		switch v.Get("type").Text {
-		case "image_url", "input_image", "image_file", "computer_call_output":
-			o.opaque = "an image"
-		case "input_audio":
-			o.opaque = "audio"
-		case "file", "input_file":
+		switch kind := v.Get("type").Text; {
+		case kind == "file" || kind == "input_file":
 			o.opaque = "a file"
-		case "item_reference":
+		case kind == "item_reference":
 			o.reads(facts.Read, "item", v.Get("id").Text)
+		case kind == "image_generation", kind == "image_generation_call": // the tool, and what it has made
+			o.opaque = "a tool that answers with images"
+		case strings.Contains(kind, "image"), kind == "computer_call_output":
+			o.opaque = "an image"
+		case strings.Contains(kind, "audio"):
+			o.opaque = "audio"
+		case strings.Contains(kind, "video"):
+			o.opaque = "a video"
 		}
+	}
+	if v.Kind == '"' && len(v.Text) > 5 && strings.EqualFold(v.Text[:5], "data:") && strings.Contains(v.Text[:min(len(v.Text), 256)], ";base64,") {
+		o.opaque = "a file in base64"
 	}
 	for i := range v.Items {
 		o.look(&v.Items[i])

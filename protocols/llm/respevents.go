@@ -67,7 +67,7 @@ func (r *respEvents) number(v *httpgate.Value) int64 {
 
 // write is an event with its delta, unless that is nil, and its number.
 func (r *respEvents) write(v *httpgate.Value, delta []byte, number int64) []byte {
-	w := rewriter{text: func(dst []byte, path []string, s string, name bool) []byte {
+	w := rewriter{number: r.d, text: func(dst []byte, path []string, s string, name bool) []byte {
 		if !name && delta != nil && len(path) == 1 && path[0] == "delta" {
 			return append(dst, delta...)
 		}

@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,8 @@ type rewriter struct {
 	text func(dst []byte, path []string, s string, name bool) []byte
 	// member may write a member in its own way and return true.
 	member func(dst []byte, path []string, v *httpgate.Value) ([]byte, bool)
+	// number looks into long numbers, which may be a card's: one becomes a string.
+	number *mask.Detector
 
 	path    []string
 	scratch []byte
@@ -70,8 +73,19 @@ func (w *rewriter) value(dst []byte, v *httpgate.Value) []byte {
 			w.path = w.path[:len(w.path)-1]
 		}
 		return append(dst, ']')
+	case long(v) && w.number != nil:
+		if b, n := w.number.Append(w.scratch[:0], v.Raw); n > 0 {
+			w.scratch = b
+			return quote(dst, string(b))
+		}
 	}
 	return append(dst, v.Raw...)
+}
+
+// long says that a number may be a value: a whole one with as many digits as
+// the shortest card number. Times and counts have fewer.
+func long(v *httpgate.Value) bool {
+	return v.Kind == '0' && len(v.Raw) >= 12 && len(v.Raw) <= 24 && bytes.IndexByte(v.Raw, '.') < 0
 }
 
 // member is a member's name in a path. One that looks like an element is told
@@ -120,10 +134,9 @@ func masked(dst []byte, v *httpgate.Value, d *mask.Detector) []byte {
 			if !name && vectorText(path) {
 				return append(dst, s...)
 			}
-			dst, _ = d.Append(dst, []byte(s))
-			return dst
+			return d.AppendNested(dst, []byte(s))
 		},
-		member: emptied,
+		member: emptied, number: d,
 	}
 	return w.value(dst, v)
 }

@@ -116,6 +116,7 @@ func (o *operation) read(r *httpgate.Request) error {
 		return httpgate.Problem(http.StatusBadRequest, "the body must be an object", "")
 	}
 	o.body, o.Body = v, v.Raw
+	o.look(v)
 	if e.model {
 		if err := o.model(); err != nil {
 			return err
@@ -168,7 +169,7 @@ func (o *operation) describe(r *httpgate.Request) error {
 	}
 	var constants []facts.Constant
 	note := func(at int, s string, length int) {
-		found := all.Find([]byte(s))
+		found := all.FindNested([]byte(s))
 		for _, f := range found {
 			c := facts.Constant{From: at, To: at + length, Forms: f.Forms}
 			if length == len(s) { // nothing of it is escaped
@@ -221,6 +222,9 @@ func (o *operation) appendNoted(dst []byte, v *httpgate.Value, note func(at int,
 		}
 		dst = append(dst, ']')
 	default:
+		if at := len(dst); long(v) {
+			note(at, string(v.Raw), len(v.Raw))
+		}
 		dst = append(dst, v.Raw...)
 	}
 	return dst
@@ -283,9 +287,9 @@ func (o *operation) forwarded() []byte {
 			if !name && len(path) == 1 && path[0] == "model" {
 				return append(dst, s...) // it was decided on
 			}
-			dst, _ = o.detector.Append(dst, []byte(s))
-			return dst
+			return o.detector.AppendNested(dst, []byte(s))
 		}
+		w.number = o.detector
 	}
 	if o.stream && (o.endpoint.body == chatBody || o.endpoint.body == completionBody) {
 		w.member = func(dst []byte, path []string, v *httpgate.Value) ([]byte, bool) {
@@ -308,9 +312,9 @@ func (o *operation) forwarded() []byte {
 	return b
 }
 
-// hasNumbers says that there is an array of numbers somewhere: tokens.
+// hasNumbers says that there is a number somewhere: tokens.
 func hasNumbers(v *httpgate.Value) bool {
-	return v.Vector() || slices.ContainsFunc(v.Items, func(i httpgate.Value) bool { return hasNumbers(&i) })
+	return v.Kind == '0' || v.Kind == '[' && len(v.Items) != v.Count || slices.ContainsFunc(v.Items, func(i httpgate.Value) bool { return hasNumbers(&i) })
 }
 
 // times is a product of counts that does not overflow.

@@ -13,6 +13,7 @@ type endpoint struct {
 	action       facts.Action
 	destructive  bool
 	object       string // the kind of what the first {…} names, or of what is made
+	lists        string // the kind of what its answer lists, where scopes say who may reach which
 	model        bool   // the body may name a model; where it does not, any may answer
 	body         bodyKind
 	answer       answerKind
@@ -66,7 +67,7 @@ var endpoints = []endpoint{
 	{method: "GET", path: "conversations/{id}/items/{item}", action: facts.Read, object: "conversation"},
 	{method: "DELETE", path: "conversations/{id}/items/{item}", action: facts.Delete, destructive: true, object: "conversation"},
 
-	{method: "GET", path: "models", action: facts.Read},
+	{method: "GET", path: "models", action: facts.Read, lists: "model"},
 	{method: "GET", path: "models/{id}", action: facts.Read, object: "model"},
 	{method: "DELETE", path: "models/{id}", action: facts.Delete, destructive: true, object: "model"},
 

@@ -18,8 +18,8 @@ import (
 // decided on. None is forwarded; a client that sends one is told.
 var refusedHeaders = []string{"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Original-Uri", "X-Rewrite-Url", "Upgrade", "Trailer"}
 
-// understand makes the canonical request and has the API say what it is.
-func (g *gate) understand(ctx context.Context, w http.ResponseWriter, r *http.Request, s protocols.Session, limits protocols.Limits) (*Operation, error) {
+// canonical makes the canonical request, which the API says what it is of.
+func (g *gate) canonical(w http.ResponseWriter, r *http.Request, s protocols.Session, limits protocols.Limits) (*Request, error) {
 	for _, name := range refusedHeaders {
 		if len(r.Header.Values(name)) > 0 {
 			return nil, Problem(http.StatusBadRequest, "the header "+name+" is not taken", "Send the method, path and protocol that are meant.")
@@ -36,7 +36,7 @@ func (g *gate) understand(ctx context.Context, w http.ResponseWriter, r *http.Re
 	q.Ask = func(ctx context.Context, method string, path []string, query url.Values) (int, []byte, error) {
 		return g.ask(ctx, s, method, path, query)
 	}
-	return g.api.Route(ctx, q)
+	return q, nil
 }
 
 // forward sends what was admitted and writes the answer.

@@ -171,18 +171,8 @@ func (g *gate) serve(ctx context.Context, w http.ResponseWriter, r *http.Request
 	stop := g.endWith(session, cancel)
 	defer stop()
 	limits := g.host.Limits()
-	unit := protocols.Unit{Kind: protocols.Operation, Wait: g.host.Wait()}
-	op, err := g.understand(ctx, w, r, session, limits)
-	if err != nil {
-		var p *facts.Problem
-		if !errors.As(err, &p) {
-			return ended(session, err)
-		}
-		unit.Text, unit.Problem = r.Method+" "+printable(r.RequestURI), p
-	} else {
-		unit.Text, unit.Facts = op.Text, op.Facts
-	}
-	tickets, err := session.Admit(ctx, unit)
+	q, err := g.canonical(w, r, session, limits)
+	op, tickets, err := g.admit(ctx, r, session, q, err)
 	if err != nil {
 		return ended(session, err)
 	}
@@ -193,6 +183,30 @@ func (g *gate) serve(ctx context.Context, w http.ResponseWriter, r *http.Request
 		defer op.Done()
 	}
 	return g.forward(ctx, session, tickets[0], op, limits, out)
+}
+
+// admit has the API say what a request is, and asks whether it may pass. unfit
+// is why there is no canonical request.
+func (g *gate) admit(ctx context.Context, r *http.Request, s protocols.Session, q *Request, unfit error) (op *Operation, tickets []protocols.Ticket, err error) {
+	for {
+		unit := protocols.Unit{Kind: protocols.Operation, Wait: g.host.Wait()}
+		if err = unfit; err == nil {
+			op, err = g.api.Route(ctx, q)
+		}
+		if err != nil {
+			var p *facts.Problem
+			if !errors.As(err, &p) {
+				return nil, nil, err
+			}
+			unit.Text, unit.Problem = r.Method+" "+printable(r.RequestURI), p
+		} else {
+			unit.Text, unit.Facts = op.Text, op.Facts
+		}
+		tickets, err = s.Admit(ctx, unit)
+		if !errors.Is(err, protocols.ErrPolicyChanged) {
+			return op, tickets, err
+		}
+	}
 }
 
 // printable is a request's target for the record.
