@@ -67,7 +67,7 @@ var chromaEndpoints = []endpoint{
 	{"POST", "/api/v2/tenants/{t}/databases", nil, chromaDDL("CREATE DATABASE", "name")},
 	{"GET", chromaD, nil, chromaMeta("DESCRIBE DATABASE")},
 	{"DELETE", chromaD, nil, chromaDropDatabase},
-	{"GET", chromaD + "/collections", []string{"limit", "offset"}, chromaMeta("LIST COLLECTIONS")},
+	{"GET", chromaD + "/collections", []string{"limit", "offset"}, chromaList},
 	{"GET", chromaD + "/collections_count", nil, chromaMeta("LIST COLLECTIONS")},
 	{"POST", chromaD + "/collections", nil, chromaCreate},
 	{"GET", chromaD + "/collections/by-id/{c}", nil, chromaByID},
@@ -97,6 +97,14 @@ func chromaMeta(verb string) func(o *operation) error {
 		o.shape = passed
 		return o.noBody()
 	}
+}
+
+// chromaList has the collections that scopes let be reached; a page may so be
+// shorter than its limit.
+func chromaList(o *operation) error {
+	err := chromaMeta("LIST COLLECTIONS")(o)
+	o.shape = collections("name", o.chromaName(""))
+	return err
 }
 
 func chromaDDL(verb string, members ...string) func(o *operation) error {

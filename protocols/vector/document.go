@@ -147,7 +147,7 @@ func (w *rewriter) document(n *node) error {
 // detect appends text as a JSON string, with the values that are found in it
 // masked.
 func (w *rewriter) detect(dst, text []byte) ([]byte, error) {
-	w.made, _ = w.detector.Append(w.made[:0], text)
+	w.made = w.detector.AppendNested(w.made[:0], text)
 	return mask.AppendString(dst, w.made), nil
 }
 

@@ -42,8 +42,8 @@ var (
 var qdrantEndpoints = []endpoint{
 	{"GET", "/", nil, qdrantMeta("VERSION", obj(map[string]*shape{"title": passed, "version": passed, "commit": passed}))},
 	{"GET", "/healthz", nil, health}, {"GET", "/livez", nil, health}, {"GET", "/readyz", nil, health},
-	{"GET", "/collections", nil, qdrantMeta("LIST COLLECTIONS", envelope(passed))},
-	{"GET", "/aliases", nil, qdrantMeta("LIST ALIASES", envelope(passed))},
+	{"GET", "/collections", nil, qdrantMeta("LIST COLLECTIONS", envelope(obj(map[string]*shape{"collections": collections("name", facts.Name{})})))},
+	{"GET", "/aliases", nil, qdrantMeta("LIST ALIASES", envelope(obj(map[string]*shape{"aliases": collections("collection_name", facts.Name{})})))},
 	{"POST", "/collections/aliases", ddlQuery, qdrantAliases},
 	{"GET", "/collections/{c}", nil, qdrantInfo},
 	{"GET", "/collections/{c}/exists", nil, qdrantExists},

@@ -1,8 +1,10 @@
 package vector
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
@@ -220,9 +222,15 @@ func (w *rewriter) object(s *shape, c byte) error {
 // member is the shape of an object's member, nil where it is dropped.
 func (w *rewriter) member(s *shape, name []byte) (*shape, error) {
 	if s.kind == names {
-		n, err := w.at(w.root(s.collection), name)
-		if err != nil || n.Mask != nil {
-			return nil, err
+		key, err := qdrantPath(string(name))
+		if err != nil {
+			return nil, nil // who knows what it names
+		}
+		n := w.root(s.collection)
+		for _, part := range strings.Split(key, ".") {
+			if n, err = w.at(n, []byte(part)); err != nil || n.Mask != nil {
+				return nil, err
+			}
 		}
 		return s.elem, nil
 	}
@@ -255,6 +263,9 @@ func (w *rewriter) array(s *shape, c byte) error {
 	if c != '[' {
 		return errShape
 	}
+	if s.lists != nil {
+		return w.listed(s)
+	}
 	w.out = append(w.out, '[')
 	err := w.each(']', func(first bool) error {
 		if !first {
@@ -273,6 +284,40 @@ func (w *rewriter) array(s *shape, c byte) error {
 		}
 		w.held = false
 		return w.counted(s, w.out[at:])
+	})
+	w.out = append(w.out, ']')
+	return err
+}
+
+// listed writes a list of collections without those that the identity's scopes
+// do not let it reach.
+func (w *rewriter) listed(s *shape) error {
+	scoped, ok := w.ticket.(protocols.Scoped)
+	if !ok {
+		return errors.New("the ticket knows no scopes")
+	}
+	some := false
+	w.out = append(w.out, '[')
+	err := w.each(']', func(bool) error {
+		before := len(w.out)
+		if some {
+			w.out = append(w.out, ',')
+		}
+		at := len(w.out)
+		w.held = true
+		if err := w.write(s.elem); err != nil {
+			return err
+		}
+		w.held = false
+		var members map[string]json.RawMessage
+		object := facts.Object{Kind: "collection", Name: s.lists.in}
+		if json.Unmarshal(w.out[at:], &members) != nil || json.Unmarshal(members[s.lists.member], &object.Name.Name) != nil {
+			return errShape
+		}
+		if some = some || scoped.Reaches(object); !scoped.Reaches(object) {
+			w.out = w.out[:before]
+		}
+		return w.spill()
 	})
 	w.out = append(w.out, ']')
 	return err

@@ -1,5 +1,7 @@
 package vector
 
+import "github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+
 // shape says what an answer is made of, and so what becomes of each part.
 // What no shape names is dropped.
 type shape struct {
@@ -10,6 +12,14 @@ type shape struct {
 	path       string            // of a value: the payload's path that it is the value of
 	row        bool              // each element of the array is a row of the result
 	cell       string            // each element of the array is the part of a row, under this name
+	lists      *listing          // the array's elements are collections: only those that the identity reaches
+}
+
+// listing says how a list of collections names each: by a member, which is its
+// name within a database.
+type listing struct {
+	member string
+	in     facts.Name
 }
 
 type shapeKind uint8
@@ -28,3 +38,7 @@ var passed = &shape{}
 
 func obj(fields map[string]*shape) *shape { return &shape{kind: object, fields: fields} }
 func list(elem *shape) *shape             { return &shape{kind: array, elem: elem} }
+
+func collections(member string, in facts.Name) *shape {
+	return &shape{kind: array, elem: passed, lists: &listing{member, in}}
+}

@@ -188,7 +188,7 @@ def serve(method, path, body):
         raise Refused(404, f"Not found: Collection `{c}` doesn't exist!")
     if (method, rest) == ("GET", ""):
         info = plain(db.get_collection(c))
-        info["payload_schema"] = {"email": {"data_type": "keyword", "points": 3}, "city": {"data_type": "keyword", "points": 3}}
+        info["payload_schema"] = {"contact[].email": {"data_type": "keyword", "points": 3}, "email": {"data_type": "keyword", "points": 3}, "city": {"data_type": "keyword", "points": 3}}
         return info
     if (method, rest) == ("GET", "aliases"):
         return {"aliases": [{"alias_name": a, "collection_name": x} for a, x in aliases.items() if x == c]}
