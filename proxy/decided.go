@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
@@ -40,9 +41,8 @@ const maxDecided = 64
 
 // decision decides, or remembers. It is called by the goroutine that admits.
 func (s *session) decision(t *ticket) error {
-	if t.unit == protocols.Operation { // its facts are its own, and others of the session are decided at the same time
-		t.decision = t.policy.Decide(t.input)
-		return nil
+	if t.unit == protocols.Operation {
+		return s.operations.decide(t)
 	}
 	k := decidedKey{facts: t.facts, policy: t.policy, inTransaction: t.input.InTransaction, prepare: t.input.Prepare}
 	if t.memo = s.decisions[k]; t.memo != nil {
@@ -50,7 +50,7 @@ func (s *session) decision(t *ticket) error {
 		return nil
 	}
 	t.decision = t.policy.Decide(t.input)
-	if t.unit == protocols.Operation || t.unit == protocols.FunctionCall || t.rawFacts == nil || !t.policy.Steady(&t.input, t.decision) {
+	if t.unit == protocols.FunctionCall || t.rawFacts == nil || !t.policy.Steady(&t.input, t.decision) {
 		// Facts that are the unit's own, or those with bound parameters, do not come again.
 		return nil
 	}
@@ -63,6 +63,46 @@ func (s *session) decision(t *ticket) error {
 	}
 	t.memo = &decided{decision: t.decision, raw: raw}
 	s.decisions[k] = t.memo
+	return nil
+}
+
+// decidedOperations are steady decisions over operations, by their facts as
+// the record has them: a request's facts are its own, and requests of one
+// session are decided at the same time.
+type decidedOperations struct {
+	mu      sync.RWMutex
+	policy  *sqlpolicy.Policy // that all of them are by
+	byFacts map[string]*decided
+}
+
+// maxDecidedFacts is how long facts are at most that are remembered, in bytes.
+const maxDecidedFacts = 8 << 10
+
+func (o *decidedOperations) decide(t *ticket) error {
+	o.mu.RLock()
+	if o.policy == t.policy {
+		t.memo = o.byFacts[string(t.rawFacts)]
+	}
+	o.mu.RUnlock()
+	if t.memo != nil {
+		t.decision = t.memo.decision
+		return nil
+	}
+	t.decision = t.policy.Decide(t.input)
+	if len(t.rawFacts) > maxDecidedFacts || !t.policy.Steady(&t.input, t.decision) {
+		return nil
+	}
+	raw, err := json.Marshal(t.decision)
+	if err != nil {
+		return err
+	}
+	t.memo = &decided{decision: t.decision, raw: raw}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.policy != t.policy || len(o.byFacts) >= maxDecided {
+		o.policy, o.byFacts = t.policy, map[string]*decided{}
+	}
+	o.byFacts[string(t.rawFacts)] = t.memo
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -114,5 +115,32 @@ targets: [{name: x, protocol: probe, listen: "127.0.0.1:0", tls: {mode: disable}
 	}
 	if !errors.As(o.held, &d) || d.Kind != protocols.DenyHeld || d.HoldID == "" || d.RetryAfter == 0 {
 		t.Errorf("held while the policy changed: %v", o.held)
+	}
+}
+
+// TestSameIdentity changes each field of an identity in turn: no two that
+// differ share a session.
+func TestSameIdentity(t *testing.T) {
+	a := facts.Identity{Name: "ana", Kind: "machine", Groups: []string{"rag"}, Address: "10.0.0.1"}
+	b := a
+	b.Groups = []string{"rag"}
+	if !sameIdentity(&a, &b) {
+		t.Error("equal identities are told apart")
+	}
+	for i := range reflect.TypeFor[facts.Identity]().NumField() {
+		c := a
+		switch f := reflect.ValueOf(&c).Elem().Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString("other")
+		case reflect.Slice:
+			f.Set(reflect.ValueOf([]string{"rag", "dba"}))
+		case reflect.Map:
+			f.Set(reflect.ValueOf(map[string]any{"email": "ana@example.com"}))
+		default:
+			t.Fatalf("a field of kind %s", f.Kind())
+		}
+		if sameIdentity(&a, &c) || sameIdentity(&c, &a) {
+			t.Errorf("field %d makes no difference", i)
+		}
 	}
 }

@@ -33,9 +33,10 @@ type session struct {
 	// altering says that the session has changed the schema in a transaction
 	// that may still be open: until it has ended nobody can know when the
 	// change will be seen.
-	altering  atomic.Bool
-	lastScope atomic.Pointer[viewScope]
-	decisions map[decidedKey]*decided
+	altering   atomic.Bool
+	lastScope  atomic.Pointer[viewScope]
+	decisions  map[decidedKey]*decided
+	operations decidedOperations
 
 	once   sync.Once
 	done   chan struct{}

@@ -108,7 +108,7 @@ func (o *operation) read(r *httpgate.Request) error {
 		}
 		return nil
 	}
-	v, err := httpgate.ParseJSON(r.Body, r.Limits.Depth)
+	v, err := r.JSON()
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package vector
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"sync"
@@ -16,9 +15,7 @@ func chromaAPI() *httpgate.API {
 	return &httpgate.API{
 		Name: "chroma", KeyHeaders: []string{"X-Chroma-Token"},
 		Key: func(h http.Header, key string) { h.Set("X-Chroma-Token", key); h.Set("Authorization", "Bearer "+key) },
-		Route: func(ctx context.Context, r *httpgate.Request) (*httpgate.Operation, error) {
-			return route(ctx, r, chromaEndpoints)
-		},
+		Route: newTable(chromaEndpoints).route,
 		Fault: func(f *httpgate.Fault) []byte {
 			b, err := json.Marshal(map[string]string{"error": chromaError(f), "message": f.Text()})
 			if err != nil { // of strings: never fails

@@ -44,7 +44,7 @@ func (o *operation) readJSON(known ...string) error {
 		return httpgate.Problem(http.StatusUnsupportedMediaType, "the request's body must be application/json", "")
 	}
 	var err error
-	if o.body, err = httpgate.ParseJSON(o.r.Body, o.r.Limits.Depth); err != nil {
+	if o.body, err = o.r.JSON(); err != nil {
 		return err
 	}
 	return only(o.body, "the request", known...)

@@ -1,7 +1,6 @@
 package vector
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -17,9 +16,7 @@ func qdrantAPI() *httpgate.API {
 	return &httpgate.API{
 		Name: "qdrant", KeyHeaders: []string{"Api-Key"},
 		Key: func(h http.Header, key string) { h.Set("Api-Key", key) },
-		Route: func(ctx context.Context, r *httpgate.Request) (*httpgate.Operation, error) {
-			return route(ctx, r, qdrantEndpoints)
-		},
+		Route: newTable(qdrantEndpoints).route,
 		Fault: func(f *httpgate.Fault) []byte {
 			b, err := json.Marshal(map[string]any{"time": 0, "status": map[string]string{"error": f.Text()}, "result": nil})
 			if err != nil { // of strings: never fails

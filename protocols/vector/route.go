@@ -16,15 +16,29 @@ type endpoint struct {
 	read         func(o *operation) error
 }
 
-func (e *endpoint) matches(path []string) bool {
-	want := strings.Split(strings.TrimPrefix(e.path, "/"), "/")
-	if e.path == "/" {
-		want = nil
+// table is a store's endpoints, by how many parts their paths have.
+type table map[int][]row
+
+type row struct {
+	*endpoint
+	parts []string
+}
+
+func newTable(endpoints []endpoint) table {
+	t := table{}
+	for i := range endpoints {
+		e := &endpoints[i]
+		var parts []string
+		if e.path != "/" {
+			parts = strings.Split(strings.TrimPrefix(e.path, "/"), "/")
+		}
+		t[len(parts)] = append(t[len(parts)], row{e, parts})
 	}
-	if len(want) != len(path) {
-		return false
-	}
-	for i, w := range want {
+	return t
+}
+
+func (r *row) matches(path []string) bool {
+	for i, w := range r.parts {
 		if w != path[i] && w[0] != '{' {
 			return false
 		}
@@ -33,16 +47,15 @@ func (e *endpoint) matches(path []string) bool {
 }
 
 // route finds a request's endpoint and has it say what the request is.
-func route(ctx context.Context, r *httpgate.Request, table []endpoint) (*httpgate.Operation, error) {
+func (t table) route(ctx context.Context, r *httpgate.Request) (*httpgate.Operation, error) {
 	var found *endpoint
 	elsewhere := false
-	for i := range table {
-		e := &table[i]
+	for _, e := range t[len(r.Path)] {
 		if !e.matches(r.Path) {
 			continue
 		}
 		if e.method == r.Method {
-			found = e
+			found = e.endpoint
 			break
 		}
 		elsewhere = true

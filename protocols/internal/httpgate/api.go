@@ -33,7 +33,8 @@ type Request struct {
 	Path   []string    // decoded; none is empty
 	Query  url.Values  // each name once
 	Header http.Header // the client's own; nothing of it is forwarded but by an Operation
-	// Body is the client's, out of its content encoding; nil for none.
+	// Body is the client's, out of its content encoding; nil for none. It lasts
+	// as long as the request.
 	Body []byte
 	// Type is its media type without parameters, in lower case.
 	Type string
@@ -45,6 +46,22 @@ type Request struct {
 	// Ask sends a request of the proxy's own upstream and returns the answer,
 	// whole. It is for the closed list in docs/upstream.md.
 	Ask func(ctx context.Context, method string, path []string, query url.Values) (status int, body []byte, err error)
+
+	canonical *[]byte // the connection's buffer for the body's canonical text
+}
+
+// JSON reads the body as ParseJSON does. The result lasts as long as the
+// request, and until JSON is called again.
+func (r *Request) JSON() (*Value, error) {
+	var buf []byte
+	if r.canonical != nil {
+		buf = *r.canonical
+	}
+	v, err := parseJSON(r.Body, r.Limits.Depth, buf)
+	if err == nil && r.canonical != nil && cap(v.Raw) <= keptBody {
+		*r.canonical = v.Raw[:0]
+	}
+	return v, err
 }
 
 // Operation is a request as an API understands it, and what is forwarded.
@@ -57,9 +74,8 @@ type Operation struct {
 	Path   []string
 	Query  url.Values
 	Body   []byte
-	Type   string      // of the body; "" is application/json
-	Accept string      // "" is application/json
-	Header http.Header // beside those; nil for none
+	Type   string // of the body; "" is application/json
+	Accept string // "" is application/json
 
 	// Admitted, if set, is called once the operation may pass and before
 	// anything is sent: it may change Body for what was decided, or refuse.

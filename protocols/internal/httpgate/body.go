@@ -19,8 +19,8 @@ import (
 var bodyTime = time.Minute
 
 // readBody reads a request's body out of its content encoding, at most limit
-// bytes.
-func readBody(w http.ResponseWriter, r *http.Request, limit int) (body []byte, mediaType string, err error) {
+// bytes, into buf where it fits.
+func readBody(w http.ResponseWriter, r *http.Request, limit int, buf []byte) (body []byte, mediaType string, err error) {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return nil, "", nil
 	}
@@ -28,7 +28,9 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) (body []byte, m
 	if r.ContentLength > int64(limit) {
 		return nil, "", tooLarge
 	}
-	if t := r.Header.Get("Content-Type"); t != "" {
+	if t := r.Header.Get("Content-Type"); t == jsonType {
+		mediaType = jsonType
+	} else if t != "" {
 		var params map[string]string
 		mediaType, params, err = mime.ParseMediaType(t)
 		if charset := params["charset"]; err != nil || charset != "" && !strings.EqualFold(charset, "utf-8") {
@@ -43,8 +45,9 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) (body []byte, m
 	if err != nil {
 		return nil, "", err
 	}
-	if r.ContentLength > 0 {
-		body = make([]byte, 0, min(r.ContentLength+512, int64(limit)))
+	body = buf[:0]
+	if n := min(r.ContentLength+512, int64(limit)); n > int64(cap(body)) {
+		body = make([]byte, 0, n)
 	}
 	body, err = readAll(body, io.LimitReader(in, int64(limit)+1))
 	var timeout net.Error

@@ -178,7 +178,7 @@ func TestReadBody(t *testing.T) {
 		"too large":         {make([]byte, 1001), "application/json", "", 413},
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			b, typ, err := readBody(w, r, 1000)
+			b, typ, err := readBody(w, r, 1000, nil)
 			f := &Fault{}
 			if err != nil {
 				f, _ = faultOf(err)
@@ -198,5 +198,19 @@ func TestReadBody(t *testing.T) {
 			resp.Body.Close()
 		}
 		srv.Close()
+	}
+}
+
+func BenchmarkParseJSON(b *testing.B) {
+	src := []byte(`{"query":[` + strings.Repeat("-0.0123456,", 383) + `0.5],"limit":10,"with_payload":true}`)
+	b.SetBytes(int64(len(src)))
+	b.ReportAllocs()
+	var buf []byte
+	for b.Loop() {
+		v, err := parseJSON(src, 100, buf)
+		if err != nil {
+			b.Fatal(err)
+		}
+		buf = v.Raw
 	}
 }

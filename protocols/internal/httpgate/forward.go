@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 )
@@ -17,6 +16,9 @@ import (
 // refusedHeaders could make the upstream read another request than was
 // decided on. None is forwarded; a client that sends one is told.
 var refusedHeaders = []string{"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Original-Uri", "X-Rewrite-Url", "Upgrade", "Trailer"}
+
+// keptBody bounds what a connection keeps of a request's body for the next.
+const keptBody = 64 << 10
 
 // canonical makes the canonical request, which the API says what it is of.
 func (g *gate) canonical(w http.ResponseWriter, r *http.Request, s protocols.Session, limits protocols.Limits) (*Request, error) {
@@ -30,9 +32,13 @@ func (g *gate) canonical(w http.ResponseWriter, r *http.Request, s protocols.Ses
 		return nil, err
 	}
 	q := &Request{Method: r.Method, Path: path, Query: query, Header: r.Header, Limits: limits, Session: s, Keep: g.host.Keep}
-	if q.Body, q.Type, err = readBody(w, r, limits.Message); err != nil {
+	if q.Body, q.Type, err = readBody(w, r, limits.Message, g.body); err != nil {
 		return nil, err
 	}
+	if q.Body != nil && cap(q.Body) <= keptBody {
+		g.body = q.Body
+	}
+	q.canonical = &g.text
 	q.Ask = func(ctx context.Context, method string, path []string, query url.Values) (int, []byte, error) {
 		return g.ask(ctx, s, method, path, query)
 	}
@@ -62,20 +68,15 @@ func (g *gate) pass(ctx context.Context, s protocols.Session, t protocols.Ticket
 			return err
 		}
 	}
-	m := &message{method: op.Method, target: op.target(), body: op.Body, contentType: op.Type, accept: op.Accept, header: op.Header}
+	m := &message{method: op.Method, target: op.target(), body: op.Body, contentType: op.Type, accept: op.Accept}
 	send := func(up protocols.Upstream, b []byte) error { return up.Send(t, b) }
 	resp, err := g.exchange(ctx, s, m, send, onlyReads(op.Facts))
 	if err != nil {
 		return err
 	}
-	conn := g.up.conn
-	stop := context.AfterFunc(ctx, conn.Interrupt)
-	defer stop()
-	quiet := time.AfterFunc(quietTime, conn.Interrupt)
-	defer quiet.Stop()
 	out.Status = resp.StatusCode
 	err = g.answer(ctx, op, out, &Answer{
-		Status: resp.StatusCode, Header: resp.Header, Body: &quietReader{r: resp.Body, timer: quiet}, Ticket: t, Limits: limits, Out: out, Scrub: t.Decision().Scrub,
+		Status: resp.StatusCode, Header: resp.Header, Body: &quietReader{r: resp.Body, timer: g.up.quiet}, Ticket: t, Limits: limits, Out: out, Scrub: t.Decision().Scrub,
 	})
 	if err == nil {
 		g.answered(resp)

@@ -35,8 +35,14 @@ type gate struct {
 	up   *upstream
 
 	address string
-	failed  error // what ended it; of the handler, which is over when it is read
-	panic   any
+	// One request at a time uses these: its body, as it came and in its canonical
+	// form, and what is left of its answer.
+	body, text, leaving []byte
+
+	watch watch
+
+	failed error // what ended it; of the handler, which is over when it is read
+	panic  any
 }
 
 // Serve speaks HTTP/1.1 with a client until its connection ends. It takes conn
@@ -45,6 +51,7 @@ func Serve(ctx context.Context, conn net.Conn, host protocols.Host, api *API) er
 	g := &gate{api: api, host: host, conn: conn}
 	g.address, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
 	defer g.hangUp()
+	defer g.watch.end()
 	if conf, required := host.TLS(); required {
 		conf = conf.Clone()
 		conf.NextProtos = []string{"http/1.1"}
@@ -108,7 +115,11 @@ func (l *single) Addr() net.Addr { return l.conn.LocalAddr() }
 // ServeHTTP takes one request through the gate.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := NewOut(w, func() error { return nil })
+	out.buf = g.leaving[:0]
 	defer func() {
+		if g.leaving = out.buf; cap(g.leaving) > holdBack+holdBack/2 {
+			g.leaving = nil
+		}
 		if p := recover(); p != nil {
 			if p != http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
 				g.panic = p
@@ -168,8 +179,7 @@ func (g *gate) serve(ctx context.Context, w http.ResponseWriter, r *http.Request
 	defer session.Close(nil)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := g.endWith(session, cancel)
-	defer stop()
+	defer g.watch.request(session, g.conn, cancel)()
 	limits := g.host.Limits()
 	q, err := g.canonical(w, r, session, limits)
 	op, tickets, err := g.admit(ctx, r, session, q, err)
@@ -232,29 +242,6 @@ func ended(s protocols.Session, err error) error {
 		return cause
 	}
 	return err
-}
-
-// endWith ends the request, and its connection where it is blocked, with the
-// session.
-func (g *gate) endWith(s protocols.Session, cancel context.CancelCauseFunc) func() {
-	over := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		select {
-		case <-over:
-		case <-s.Done():
-			cancel(s.Cause())
-			if r := time.NewTimer(time.Second); true { // time enough to be told why
-				defer r.Stop()
-				select {
-				case <-over:
-				case <-r.C:
-					_ = g.conn.SetDeadline(time.Unix(1, 0))
-				}
-			}
-		}
-	})
-	return func() { close(over); wg.Wait() }
 }
 
 // errNoToken is a request that brings none: a client certificate may stand in

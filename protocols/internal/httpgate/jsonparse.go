@@ -18,17 +18,23 @@ const (
 	fewNumbers = 16
 	// mostNumbers is how many may come before something else does.
 	mostNumbers = 4096
-	// longNumber is how long a number may be that is not converted to see whether
-	// a reader could.
-	longNumber = 20
+	// longNumber is how long a number without an exponent may be that is not
+	// converted to see whether a reader could: a double holds 308 digits.
+	longNumber = 64
 )
 
 // ParseJSON reads a document (RFC 8259) and returns it with its canonical
 // text, which is what may be forwarded: no space, no escape that is not
 // needed, every name once. What two readers could read differently is an
 // error. The result holds nothing of src.
-func ParseJSON(src []byte, depth int) (*Value, error) {
-	p := &jsonParser{src: src, depth: min(depth, maxDepth), out: make([]byte, 0, len(src))}
+func ParseJSON(src []byte, depth int) (*Value, error) { return parseJSON(src, depth, nil) }
+
+// parseJSON is ParseJSON into a buffer, where the text fits in it.
+func parseJSON(src []byte, depth int, buf []byte) (*Value, error) {
+	if cap(buf) < len(src) {
+		buf = make([]byte, 0, len(src))
+	}
+	p := &jsonParser{src: src, depth: min(depth, maxDepth), out: buf[:0]}
 	v := &Value{}
 	err := p.value(v)
 	if err == nil {
@@ -71,9 +77,7 @@ func (v *Value) place(out []byte) {
 // next is the next byte that is no space, 0 at the end.
 func (p *jsonParser) next() byte {
 	for ; p.pos < len(p.src); p.pos++ {
-		switch c := p.src[p.pos]; c {
-		case ' ', '\n', '\r', '\t':
-		default:
+		if c := p.src[p.pos]; !isSpace(c) {
 			return c
 		}
 	}
@@ -159,12 +163,12 @@ var plainByte = func() (t [256]bool) {
 
 // number reads one and appends it as it stands.
 func (p *jsonParser) number() error {
-	n := numberLength(p.src[p.pos:])
+	n, exponent := numberLength(p.src[p.pos:])
 	if n == 0 {
 		return errSyntax
 	}
 	raw := p.src[p.pos : p.pos+n]
-	if n > longNumber || bytes.ContainsAny(raw, "eE") {
+	if n > longNumber || exponent {
 		if n > 1000 {
 			return &unfit{"has a number of more than 1000 digits", ""}
 		}
@@ -177,37 +181,39 @@ func (p *jsonParser) number() error {
 	return nil
 }
 
-// numberLength is how many bytes of b are a number; 0 where it does not begin
-// with one.
-func numberLength(b []byte) int {
+// numberLength is how many bytes of b are a number, and whether it has an
+// exponent; 0 where b does not begin with one.
+func numberLength(b []byte) (n int, exponent bool) {
 	i := 0
-	digits := func() bool {
-		from := i
-		for i < len(b) && b[i]-'0' <= 9 {
-			i++
-		}
-		return i > from
-	}
 	if i < len(b) && b[i] == '-' {
 		i++
 	}
-	if i < len(b) && b[i] == '0' {
-		i++
-	} else if !digits() {
-		return 0
+	from := i
+	i = digits(b, i)
+	if i == from || b[from] == '0' && i > from+1 {
+		return 0, false
 	}
 	if i < len(b) && b[i] == '.' {
-		if i++; !digits() {
-			return 0
+		if from, i = i+1, digits(b, i+1); i == from {
+			return 0, false
 		}
 	}
 	if i < len(b) && b[i]|0x20 == 'e' {
 		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
 			i++
 		}
-		if !digits() {
-			return 0
+		if from, i = i, digits(b, i); i == from {
+			return 0, false
 		}
+		exponent = true
+	}
+	return i, exponent
+}
+
+// digits is where b's digits from i end.
+func digits(b []byte, i int) int {
+	for i < len(b) && b[i]-'0' <= 9 {
+		i++
 	}
 	return i
 }
@@ -288,9 +294,13 @@ func (p *jsonParser) object(v *Value) error {
 
 func (p *jsonParser) array(v *Value) error {
 	v.Kind = '['
-	vector := p.vector()
 	if err := p.enter(); err != nil {
 		return err
+	}
+	if n := p.vector(); n > 0 {
+		v.Count = n
+		p.level--
+		return nil
 	}
 	numbers := true
 	for {
@@ -299,13 +309,6 @@ func (p *jsonParser) array(v *Value) error {
 			return err
 		}
 		v.Count++
-		if vector {
-			p.next()
-			if err := p.number(); err != nil {
-				return err
-			}
-			continue
-		}
 		v.Items = append(v.Items, Value{})
 		last := &v.Items[len(v.Items)-1]
 		if err := p.value(last); err != nil {
@@ -317,26 +320,54 @@ func (p *jsonParser) array(v *Value) error {
 	}
 }
 
-// vector says that the array that comes next has many numbers and nothing else.
-func (p *jsonParser) vector() bool {
-	commas := 0
-	for _, c := range p.src[p.pos+1:] {
-		switch {
-		case c == ',':
-			commas++
-		case c == ']':
-			return commas >= fewNumbers
-		case !numberByte[c]:
-			return false
+// vector reads the rest of an array that has many numbers and nothing else,
+// and returns how many; 0, and has read nothing, where there is anything else,
+// a number that must be looked at closer, or few.
+func (p *jsonParser) vector() (count int) {
+	at, copied, out := p.pos, p.pos, p.out
+	space := func() {
+		from := at
+		for at < len(p.src) && isSpace(p.src[at]) {
+			at++
+		}
+		if at > from {
+			out = append(out, p.src[copied:from]...)
+			copied = at
 		}
 	}
-	return false
+	for {
+		space()
+		n, exponent := numberLength(p.src[at:])
+		if n == 0 || n > longNumber || exponent && !smallExponent(p.src[at:at+n]) {
+			return 0
+		}
+		at += n
+		count++
+		space()
+		if at == len(p.src) {
+			return 0
+		}
+		switch p.src[at] {
+		case ',':
+			at++
+		case ']':
+			if count <= fewNumbers {
+				return 0
+			}
+			at++
+			p.pos, p.out = at, append(out, p.src[copied:at]...)
+			return count
+		default:
+			return 0
+		}
+	}
 }
 
-// numberByte are those that numbers are of, and the spaces between them.
-var numberByte = func() (t [256]bool) {
-	for _, c := range "0123456789+-.eE \n\r\t" {
-		t[c] = true
-	}
-	return t
-}()
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+// smallExponent says that a number's exponent has at most two digits, so that
+// a double holds it with its at most longNumber others.
+func smallExponent(number []byte) bool {
+	i := bytes.LastIndexAny(number, "eE")
+	return len(bytes.TrimLeft(number[i+1:], "+-")) <= 2
+}

@@ -2,9 +2,10 @@ package httpgate
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -35,11 +36,31 @@ type upstream struct {
 	conn    protocols.Upstream
 	reader  *bufio.Reader
 	head    *headReader
-	host    string
-	key     string
+	fixed   []byte // the header that all requests have
+	request []byte // the head that was sent last
 	session string
-	used    bool
 	since   time.Time // of its last answer's end
+
+	quiet *time.Timer // interrupts the connection, where the upstream is silent for too long
+	over  func() bool // ends what the exchange began: an interrupt with its context
+}
+
+// expect makes the upstream's silence, and the context's end, interrupt the
+// connection until the exchange is rested.
+func (u *upstream) expect(ctx context.Context) {
+	if u.quiet == nil {
+		u.quiet = time.AfterFunc(quietTime, u.conn.Interrupt)
+	} else {
+		u.quiet.Reset(quietTime)
+	}
+	u.over = context.AfterFunc(ctx, u.conn.Interrupt)
+}
+
+// rest ends what expect began. False says that the connection was interrupted,
+// or may be.
+func (u *upstream) rest() bool {
+	running := u.quiet.Stop()
+	return u.over() && running
 }
 
 // headReader bounds what is read before a head is whole.
@@ -84,12 +105,15 @@ func (g *gate) dial(ctx context.Context, s protocols.Session) error {
 		}
 	}
 	h := &headReader{r: up, left: -1}
-	g.up = &upstream{conn: up, head: h, reader: bufio.NewReaderSize(h, 64<<10), host: cred.Host, key: cred.Password, session: s.ID()}
+	g.up = &upstream{conn: up, head: h, reader: bufio.NewReaderSize(h, 64<<10), fixed: fixedHeader(g.api, cred), session: s.ID()}
 	return nil
 }
 
 func (g *gate) hangUp() {
 	if g.up != nil {
+		if g.up.over != nil {
+			g.up.rest()
+		}
 		_ = g.up.conn.Close()
 		g.up = nil
 	}
@@ -98,45 +122,49 @@ func (g *gate) hangUp() {
 // message is a request as it goes upstream.
 type message struct {
 	method, target, contentType, accept string
-	header                              http.Header
 	body                                []byte
 }
 
-// bytes is the head (RFC 9112 §3).
-func (m *message) bytes(api *API, up *upstream) []byte {
-	h := http.Header{}
-	for k, v := range m.header {
-		h[k] = v
+// fixedHeader is what all requests over a connection have in common.
+func fixedHeader(api *API, cred protocols.Credential) []byte {
+	h := http.Header{"Accept-Encoding": {"identity"}, "User-Agent": {"sallyport"}}
+	if cred.Password != "" {
+		api.Key(h, cred.Password)
 	}
-	h.Set("Accept", "application/json")
-	if m.accept != "" {
-		h.Set("Accept", m.accept)
-	}
-	h.Set("Accept-Encoding", "identity")
-	h.Set("User-Agent", "sallyport")
-	if up.key != "" {
-		api.Key(h, up.key)
-	}
-	if m.body != nil {
-		h.Set("Content-Type", "application/json")
-		if m.contentType != "" {
-			h.Set("Content-Type", m.contentType)
-		}
-	}
-	if m.body != nil || m.method != http.MethodGet {
-		h.Set("Content-Length", strconv.Itoa(len(m.body)))
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", m.method, m.target, up.host)
-	if err := h.Write(&b); err != nil { // to a Builder: never fails
+	var b bytes.Buffer
+	b.WriteString("Host: " + cred.Host + "\r\n")
+	if err := h.Write(&b); err != nil { // to a Buffer: never fails
 		panic(err)
 	}
-	b.WriteString("\r\n")
-	return []byte(b.String())
+	return b.Bytes()
 }
 
+// appendHead appends the head (RFC 9112 §3).
+func (m *message) appendHead(b, fixed []byte) []byte {
+	line := func(name, value string) {
+		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
+	}
+	b = append(append(append(append(b, m.method...), ' '), m.target...), " HTTP/1.1\r\n"...)
+	b = append(b, fixed...)
+	line("Accept", cmp.Or(m.accept, jsonType))
+	if m.body != nil {
+		line("Content-Type", oneLine.Replace(cmp.Or(m.contentType, jsonType)))
+	}
+	if m.body != nil || m.method != http.MethodGet {
+		b = append(b, "Content-Length: "...)
+		b = append(strconv.AppendInt(b, int64(len(m.body)), 10), "\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+const jsonType = "application/json"
+
+// oneLine keeps a client's own words in one header.
+var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
+
 // exchange sends a request and reads the answer's head. The caller reads the
-// body to its end, or hangs up.
+// body and calls answered, or hangs up. Until then the connection is
+// interrupted with the context, or where the upstream is silent for too long.
 func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, send func(up protocols.Upstream, b []byte) error, again bool) (*http.Response, error) {
 	if g.up != nil && (g.up.session != s.ID() || !again && time.Since(g.up.since) > freshTime) {
 		g.hangUp()
@@ -171,12 +199,9 @@ func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, se
 
 func (g *gate) try(ctx context.Context, m *message, send func(up protocols.Upstream, b []byte) error) (*http.Response, error) {
 	up := g.up
-	up.used = true
-	quiet := time.AfterFunc(quietTime, up.conn.Interrupt)
-	defer quiet.Stop()
-	stop := context.AfterFunc(ctx, up.conn.Interrupt)
-	defer stop()
-	err := send(up.conn, m.bytes(g.api, up))
+	up.expect(ctx)
+	up.request = m.appendHead(up.request[:0], up.fixed)
+	err := send(up.conn, up.request)
 	if err == nil && len(m.body) > 0 {
 		err = send(up.conn, m.body)
 	}
@@ -205,10 +230,8 @@ func (g *gate) try(ctx context.Context, m *message, send func(up protocols.Upstr
 
 // answered ends an exchange: what is whole is used again.
 func (g *gate) answered(resp *http.Response) {
-	if g.up == nil {
-		return
-	}
-	if n, err := io.CopyN(io.Discard, resp.Body, 4<<10); resp.Close || err != io.EOF || n > 0 || g.up.reader.Buffered() > 0 {
+	n, err := io.CopyN(io.Discard, resp.Body, 4<<10)
+	if !g.up.rest() || resp.Close || err != io.EOF || n > 0 || g.up.reader.Buffered() > 0 {
 		g.hangUp()
 		return
 	}
@@ -224,8 +247,6 @@ func (g *gate) ask(ctx context.Context, s protocols.Session, method string, path
 	if err != nil {
 		return 0, nil, err
 	}
-	stop := context.AfterFunc(ctx, g.up.conn.Interrupt)
-	defer stop()
 	body, err := readAll(nil, io.LimitReader(resp.Body, maxAsked+1))
 	if err == nil && len(body) > maxAsked {
 		err = errors.New("the answer is too long")
