@@ -287,7 +287,7 @@ func (p *jsonParser) object(v *Value) error {
 		return nil
 	}
 	if first := slices.Index(v.Names, name); slices.Contains(v.Names[first+1:], name) {
-		return &unfit{"is not valid: an object has the name " + quoted(name) + " twice", ""}
+		return &unfit{"is not valid: an object has the name " + quoted(name) + " twice", "It must have every name once."}
 	}
 	return &unfit{"has two names that differ only in case: " + quoted(name), "Some readers take them for one."}
 }
