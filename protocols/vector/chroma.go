@@ -14,7 +14,7 @@ import (
 func chromaAPI() *httpgate.API {
 	return &httpgate.API{
 		Name: "chroma", KeyHeaders: []string{"X-Chroma-Token"},
-		Key: func(h http.Header, key string) { h.Set("X-Chroma-Token", key); h.Set("Authorization", "Bearer "+key) },
+		Key:   func(h http.Header, key string) { h.Set("X-Chroma-Token", key); h.Set("Authorization", "Bearer "+key) },
 		Route: newTable(chromaEndpoints).route,
 		Fault: func(f *httpgate.Fault) []byte {
 			b, err := json.Marshal(map[string]string{"error": chromaError(f), "message": f.Text()})

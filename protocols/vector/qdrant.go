@@ -15,7 +15,7 @@ import (
 func qdrantAPI() *httpgate.API {
 	return &httpgate.API{
 		Name: "qdrant", KeyHeaders: []string{"Api-Key"},
-		Key: func(h http.Header, key string) { h.Set("Api-Key", key) },
+		Key:   func(h http.Header, key string) { h.Set("Api-Key", key) },
 		Route: newTable(qdrantEndpoints).route,
 		Fault: func(f *httpgate.Fault) []byte {
 			b, err := json.Marshal(map[string]any{"time": 0, "status": map[string]string{"error": f.Text()}, "result": nil})
