@@ -50,6 +50,9 @@ type Protocol struct {
 	// Catalog opens a connection of the proxy's own, over which it reads the
 	// database's schema. Nil where the store has none.
 	Catalog func(ctx context.Context, up Upstream, cred Credential) (CatalogSource, error)
+	// ServerCatalog says that Catalog reads the schema of the whole server,
+	// whichever database the connection is in.
+	ServerCatalog bool
 }
 
 // CatalogSource reads one database's schema. It is used by one goroutine.

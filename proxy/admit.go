@@ -72,6 +72,9 @@ func (s *session) admit(ctx context.Context, u protocols.Unit, madeUnder *sqlpol
 	for _, t := range tickets {
 		t.meters = s.meters(t)
 	}
+	for _, t := range tickets {
+		t.alters() // before it is sent: whoever waits for it upstream goes on before we hear of it
+	}
 	s.active.Add(int64(len(tickets)))
 	return handOut(tickets), nil
 }

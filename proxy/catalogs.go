@@ -35,6 +35,9 @@ type catalogs struct {
 }
 
 func (t *target) catalog(database string) *catalogs {
+	if t.protocol.ServerCatalog {
+		database = t.database() // one for all, so that a change made in one is seen in all
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.catalogs[database]

@@ -159,6 +159,16 @@ func (t *ticket) decideAgain() error {
 	return t.deny(protocols.DenySchema, "the schema changed while the statement ran")
 }
 
+// alters notes that the statement changes the schema, if it does.
+func (t *ticket) alters() {
+	if c := t.statement.Change; c != nil && c.ReloadSchema && t.catalogs != nil {
+		before := t.seen.generation.Load()
+		if g := t.session.altered(t.catalogs); g == before+1 {
+			t.seen.generation.Store(g) // our own change is no surprise to the unit
+		}
+	}
+}
+
 func sameDecision(a, b *facts.Decision) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
@@ -265,12 +275,7 @@ func (t *ticket) Done(o protocols.Outcome) error {
 	case o.Code != "":
 		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", o.Code, o.Message
 	default:
-		if c := t.statement.Change; c != nil && c.ReloadSchema && t.catalogs != nil {
-			before := t.seen.generation.Load()
-			if g := s.altered(t.catalogs); g == before+1 {
-				t.seen.generation.Store(g) // our own change is no surprise to the unit
-			}
-		}
+		t.alters()
 	}
 	s.target.counts.ended(t.rows, t.bytes, now.Sub(t.issued))
 	if err := s.record.Append(e); err != nil {

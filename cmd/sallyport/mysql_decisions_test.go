@@ -48,7 +48,7 @@ func TestMySQLDecisionsKeepSecrets(t *testing.T) {
 				a, b := mariaTwin(t, dir, "a.sql"), mariaTwin(t, dir, "b.sql")
 				sent, passed, differed := 0, 0, 0
 				for _, section := range readCorpus(t, filepath.Join(dir, c.file)) {
-					if section.name == "schema changes" {
+					if strings.HasPrefix(section.name, "schema changes") {
 						continue // the schema of this test is a fixed one
 					}
 					s := newDecidedSession(t, policy, a, b, prepared)

@@ -175,7 +175,10 @@ func rowsOf(r *gomysql.Result, unordered bool) string {
 	if r.Resultset == nil {
 		return ""
 	}
-	var rows []string
+	var rows, columns []string
+	for _, f := range r.Fields {
+		columns = append(columns, fmt.Sprintf("%s.%s type %d length %d decimals %d flags %d charset %d", f.Table, f.Name, f.Type, f.ColumnLength, f.Decimal, f.Flag, f.Charset))
+	}
 	for i := range r.RowNumber() {
 		var b strings.Builder
 		for j := range r.ColumnNumber() {
@@ -192,5 +195,5 @@ func rowsOf(r *gomysql.Result, unordered bool) string {
 	if unordered {
 		slices.Sort(rows)
 	}
-	return strings.Join(rows, "\n") + "\n"
+	return strings.Join(append(columns, rows...), "\n") + "\n"
 }

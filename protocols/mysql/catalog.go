@@ -95,6 +95,7 @@ func (c *catalogSource) Load(ctx context.Context) (*catalog.Catalog, error) {
 		{"columns", columnsSQL, l.column},
 		{"views", viewsSQL, l.view},
 		{"indexes", indexesSQL, l.index},
+		{"partitions", partitionsSQL, l.partition},
 		{"constraints", constraintsSQL, l.constraint},
 		{"foreign keys", foreignSQL, l.foreign},
 		{"checks", checksSQL(l.c.Dialect), l.check},
@@ -179,6 +180,11 @@ func (l *loader) column(r row) {
 		Num: int32(r.int(2)), Name: r.text(3), Type: typ, Mod: strings.TrimPrefix(r.text(5), typ), NotNull: r.text(6) == "NO",
 		Default: r.text(7), Generated: r.text(8), Collation: r.text(9),
 	}
+	extra := strings.ToUpper(r.text(10))
+	c.Hidden = strings.Contains(extra, "INVISIBLE")
+	if l.c.Dialect == "mysql" && c.Default != "" && !strings.Contains(extra, "DEFAULT_GENERATED") {
+		c.Default = "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(c.Default) + "'" // a literal, which MariaDB quotes itself
+	}
 	c.LooseCollation = c.Collation != "" && !exactCollation(c.Collation)
 	rel.Columns = append(rel.Columns, c)
 }
@@ -217,6 +223,34 @@ func (l *loader) index(r row) {
 	if r.text(4) == "" {
 		x.Exprs = append(x.Exprs, "(a functional key part)")
 	}
+}
+
+// partition notes the columns that rows are distributed by: those that the
+// expression names, the primary key's where it names none, and 0 for an
+// expression of which that is not clear.
+func (l *loader) partition(r row) {
+	rel := l.relation(r.text(0), r.text(1))
+	if rel == nil || len(rel.PartitionKey) > 0 || r.text(2) == "SYSTEM_TIME" {
+		return
+	}
+	expr := r.text(3) + " " + r.text(4)
+	for _, c := range rel.Columns {
+		if strings.Contains(strings.ToLower(expr), strings.ToLower(quoteName(c.Name))) {
+			rel.PartitionKey = append(rel.PartitionKey, c.Num)
+		}
+	}
+	if len(rel.PartitionKey) > 0 {
+		return
+	}
+	if strings.TrimSpace(expr) == "" {
+		for _, ix := range rel.Indexes {
+			if ix.Name == "PRIMARY" {
+				rel.PartitionKey = ix.Columns
+				return
+			}
+		}
+	}
+	rel.PartitionKey = []int32{0}
 }
 
 func (l *loader) constraint(r row) {

@@ -44,6 +44,7 @@ const (
 	statusCursor         = 1 << 6
 	statusLastRow        = 1 << 7
 	statusSessionChanged = 1 << 14
+	statusOfPlan         = 1<<4 | 1<<5 | 1<<11 // no good index used, no index used, query was slow
 )
 
 // Commands.

@@ -17,8 +17,8 @@ func (s *session) register(upstream uint32) {
 	var forget []func()
 	for _, id := range []uint32{s.id, upstream} {
 		forget = append(forget,
-			s.host.Canceller().Register(killKey(s.user, id, true), s.killQuery),
-			s.host.Canceller().Register(killKey(s.user, id, false), s.killConnection))
+			s.host.Canceller().Register(s.killKey(id, true), s.killQuery),
+			s.host.Canceller().Register(s.killKey(id, false), s.killConnection))
 	}
 	s.kill = s.killUpstream(upstream)
 	s.forget = func() {
@@ -28,8 +28,15 @@ func (s *session) register(upstream uint32) {
 	}
 }
 
-func killKey(user string, id uint32, query bool) string {
-	return fmt.Sprintf("mysql\x00%s\x00%d\x00%t", user, id, query)
+// kept stands for a target: what the host keeps of it is its own, by its
+// address in memory.
+type kept struct{ _ byte }
+
+// killKey tells sessions apart by their target, identity and number: servers
+// count their threads each from 1.
+func (s *session) killKey(id uint32, query bool) string {
+	target := s.host.Keep(func() any { return &kept{} })
+	return fmt.Sprintf("mysql\x00%p\x00%s\x00%d\x00%t", target, s.user, id, query)
 }
 
 // killQuery is another session's KILL QUERY: it ends a wait, or goes on to the
@@ -114,7 +121,7 @@ func (s *session) killStatement(tickets []protocols.Ticket, text string, params 
 	}
 	id, err := strconv.ParseUint(m[2], 10, 32)
 	query := len(m[1]) > 0 && (m[1][0] == 'Q' || m[1][0] == 'q')
-	if err != nil || !s.host.Canceller().Cancel(killKey(s.user, uint32(id), query)) {
+	if err != nil || !s.host.Canceller().Cancel(s.killKey(uint32(id), query)) {
 		return refuse(&wireError{code: 1094, state: "HY000", message: "Unknown thread id: " + m[2]})
 	}
 	if err := tickets[0].Done(protocols.Outcome{Tag: "KILL"}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 )
 
 // statement is a prepared one, under the number that the upstream gave it.
@@ -13,10 +14,14 @@ type statement struct {
 	id     uint32
 	text   string
 	params int
-	types  []paramType    // as last bound
-	long   map[int][]byte // COM_STMT_SEND_LONG_DATA, kept for the next execution
-	tooBig bool           // more of it was sent than may be held
-	cursor *cursor
+	// path and settings are those of the session when it was prepared: the
+	// server goes on reading it by them.
+	path     []string
+	settings catalog.Settings
+	types    []paramType    // as last bound
+	long     map[int][]byte // COM_STMT_SEND_LONG_DATA, kept for the next execution
+	tooBig   bool           // more of it was sent than may be held
+	cursor   *cursor
 }
 
 // cursor is an execution whose rows COM_STMT_FETCH takes.
@@ -70,6 +75,9 @@ func (s *session) prepare(ctx context.Context, text string) error {
 	f := fields{b: b}
 	ok := f.byte()
 	st := &statement{id: f.uint32(), text: text}
+	if v := s.view.view; v != nil { // what it was analysed over
+		st.path, st.settings = v.SearchPath, v.Settings
+	}
 	columns := int(f.uint16())
 	st.params = int(f.uint16())
 	f.byte()
@@ -159,7 +167,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		return s.replyErr(err)
 	}
 	u := protocols.Unit{Kind: protocols.Execute, Text: st.text, Params: params, Plan: s.planExecute(body, long)}
-	tickets, err := s.admit(ctx, u)
+	tickets, err := s.admitIn(ctx, u, st)
 	if err != nil {
 		return s.replyErr(err)
 	}

@@ -105,6 +105,7 @@ func (s *session) failed(p *pending, b []byte) error {
 	}
 	if t != nil {
 		s.diagnose(t)
+		s.unsettle(t, r.code)
 	}
 	if err := p.fail(protocols.Outcome{Code: w.state, Message: w.message}); err != nil {
 		return err
@@ -153,9 +154,10 @@ func (s *session) ends(p *pending, e *ended, tag string, whole bool) error {
 }
 
 // hide takes from a result's end what depends on values: counts of warnings,
-// and how many of the rows that an UPDATE found were other before it.
+// what plan was chosen and how long it took, and how many of the rows that an UPDATE found were other before it.
 func hide(e *ended) {
 	e.warnings = 0
+	e.status &^= statusOfPlan
 	if len(e.info) == 0 {
 		return
 	}

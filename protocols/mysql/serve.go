@@ -23,6 +23,8 @@ func New() protocols.Protocol {
 		TLSMode:     tlsMode,
 		Serve:       serve,
 		Catalog:     openCatalog,
+
+		ServerCatalog: true,
 	}
 }
 

@@ -196,6 +196,31 @@ func (s *session) succeed(t protocols.Ticket) {
 	}
 }
 
+// unsettle takes from the view what a statement that did not succeed may have
+// changed before it failed: assignments of variables stay, tables may be gone.
+// code is the upstream's error, 0 where the statement was stopped.
+func (s *session) unsettle(t protocols.Ticket, code uint16) {
+	v, c := &s.view, t.Change()
+	if c == nil {
+		return
+	}
+	v.view = nil
+	v.stale = v.stale || c.ReloadSession || c.SearchPath != nil || len(c.Settings) > 0
+	v.staleSchema = v.staleSchema || c.ReloadSchema
+	v.prepared = sqlwire.Changed(v.prepared, nil, slices.Collect(maps.Keys(c.Prepare)))
+	v.prepared = sqlwire.Changed(v.prepared, nil, c.Deallocate)
+	v.variables = sqlwire.Changed(v.variables, nil, slices.Concat(c.Forget, slices.Collect(maps.Keys(c.Variables))))
+	const tableExists = 1050
+	for name, r := range c.Temporary {
+		_, there := v.temporary[name]
+		if there && code != tableExists || r == nil || r.Kind == catalog.RelUncertain {
+			v.temps++
+			v.temporary = maps.Clone(v.temporary)
+			v.temporary[name] = &catalog.Relation{Schema: name[0], Name: name[1], Kind: catalog.RelUncertain, Temporary: true}
+		}
+	}
+}
+
 // diagnose notes whether what the upstream keeps of the last statement's
 // warnings and errors speaks of classed values. A statement over no table may
 // leave them as they were.
@@ -210,9 +235,37 @@ func (s *session) diagnose(t protocols.Ticket) {
 
 // admit asks the engine, with a fresher schema once where a name was unknown.
 func (s *session) admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticket, error) {
-	u.Fresh = func(ctx context.Context) (*catalog.View, error) { return s.currentView(ctx, true) }
+	return s.admitIn(ctx, u, nil)
+}
+
+// viewFor is the view as of now, for a prepared statement in the database that
+// it was prepared in.
+func (s *session) viewFor(ctx context.Context, fresh bool, st *statement) (*catalog.View, error) {
+	view, err := s.currentView(ctx, fresh)
+	if err != nil || st == nil {
+		return view, err
+	}
+	for _, name := range readBy {
+		if st.settings.Get(name) != view.Settings.Get(name) {
+			return nil, &wireError{code: 1105, state: "0A000", message: "a statement that was prepared under another sql_mode or character set does not pass the proxy; Prepare it again."}
+		}
+	}
+	if slices.Equal(view.SearchPath, st.path) {
+		return view, nil
+	}
+	n := *view
+	n.SearchPath = st.path
+	return &n, nil
+}
+
+// readBy are the settings by which a text is read.
+var readBy = []string{"sql_mode", "character_set_client", "collation_connection"}
+
+// admitIn is admit for an execution of a prepared statement, if one is given.
+func (s *session) admitIn(ctx context.Context, u protocols.Unit, st *statement) ([]protocols.Ticket, error) {
+	u.Fresh = func(ctx context.Context) (*catalog.View, error) { return s.viewFor(ctx, true, st) }
 	for fresh := false; ; fresh = true {
-		view, err := s.currentView(ctx, fresh)
+		view, err := s.viewFor(ctx, fresh, st)
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ func (s *session) stop(p *pending, err error, end *ended) (more bool, _ error) {
 		return false, err
 	}
 	s.diagnose(t)
+	s.unsettle(t, 0)
 	killed := make(chan struct{})
 	if end == nil || end.status&statusCursor == 0 {
 		go func() {

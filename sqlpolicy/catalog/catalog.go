@@ -55,6 +55,9 @@ const (
 	RelForeign          RelationKind = "f"
 	RelComposite        RelationKind = "c"
 	RelIndex            RelationKind = "i"
+	// RelUncertain is a temporary table of which it is not known what has
+	// become: a statement that changed it has failed, or was not followed.
+	RelUncertain RelationKind = "?"
 )
 
 // Relation is a table, view, sequence or index.
@@ -106,6 +109,8 @@ type Column struct {
 	// LooseCollation marks a nondeterministic collation: "equal" values may
 	// then be written differently.
 	LooseCollation bool `json:"loose_collation,omitempty"`
+	// Hidden marks a column that * does not bring (MySQL's INVISIBLE).
+	Hidden bool `json:"hidden,omitempty"`
 }
 
 // Constraint kinds use pg_constraint.contype letters: c check, f foreign key,
@@ -277,6 +282,10 @@ type Prepared struct {
 	Text string `json:"text"`
 	// Types are the declared parameter types.
 	Types []string `json:"types,omitempty"`
+	// Path and Settings are those of the session that prepared it, where the
+	// store goes on reading it by them (MySQL).
+	Path     []string `json:"path,omitempty"`
+	Settings Settings `json:"settings,omitempty"`
 }
 
 // Change is what a statement will have done to its session's view once it

@@ -1,6 +1,7 @@
 package myfacts
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -85,7 +86,12 @@ func (b *batch) statement(s *parsed) (*catalog.Statement, error) {
 	}
 	a.finish()
 	if len(a.variables) > 0 {
-		o.changes().Forget = append(o.changes().Forget, a.variables...)
+		// What is set twice in one statement is not known after it.
+		c := o.changes()
+		c.Forget = append(c.Forget, a.variables...)
+		maps.DeleteFunc(c.Variables, func(name string, _ *string) bool {
+			return slices.Contains(a.variables, name) || slices.Contains(a.variables, "")
+		})
 	}
 	o.plannable()
 	// Places are relative to the statement's own text.

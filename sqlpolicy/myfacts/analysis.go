@@ -2,6 +2,7 @@ package myfacts
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
 
@@ -41,10 +42,12 @@ type analysis struct {
 	steps    int
 	// variables are the user variables that the statement sets.
 	variables []string
-	// ordered says that the order of the rows of what is being analysed is
-	// decided, or tells nothing.
-	ordered bool
-	nested  int // queries whose rows another one reads
+	// order is what is known, from around it, of the order of the rows of what
+	// is being analysed; positions are the result columns that the arms of a set
+	// operation are ordered by.
+	order     order
+	positions []int
+	nested    int // queries whose rows another one reads
 	// loosePar says that parameters come from user variables: their types are
 	// not known.
 	loosePar bool
@@ -105,9 +108,13 @@ func (a *analysis) called(name string) {
 	}
 }
 
-// assigned notes that a user variable is set.
+// assigned notes that a user variable is set. Which letters beyond ASCII the
+// server takes for the same is not followed: any variable may be meant.
 func (a *analysis) assigned(name string) {
-	if !slices.Contains(a.variables, name) {
+	if !isASCII(name) {
+		name = ""
+	}
+	if name = strings.ToLower(name); !slices.Contains(a.variables, name) {
 		a.variables = append(a.variables, name)
 	}
 }

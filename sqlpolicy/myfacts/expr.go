@@ -103,8 +103,7 @@ func (a *analysis) rareExpr(e *env, n ast.ExprNode, at int) value {
 		if x.Name == nil {
 			return value{plain: true}
 		}
-		a.columnRef(e, x.Name, at) // a constant of the schema
-		return value{}
+		return a.defaultFunction(a.columnRef(e, x.Name, at))
 	case *ast.ValuesExpr:
 		if e.values != nil {
 			if v, ok := e.values(x.Column.Name.Name.O); ok {

@@ -43,6 +43,7 @@ func (a *analysis) fromItem(e *env, n ast.ResultSetNode) []item {
 
 func (a *analysis) source(e *env, s *ast.TableSource) []item {
 	var en *entry
+	defer a.orderedAs(s)()
 	switch x := s.Source.(type) {
 	case *ast.TableName:
 		en = a.tableEntry(e, x)
@@ -106,7 +107,7 @@ func (a *analysis) tableEntry(e *env, n *ast.TableName) *entry {
 		a.fail(notUnderstood("this item of FROM", -1))
 	}
 	if len(n.PartitionNames) > 0 {
-		a.compared(lineage.Place{At: -1}, "the choice of a partition", columnValues(s.columns)...)
+		a.compared(lineage.Place{At: -1}, "the choice of a partition", a.partitionKey(r, s.columns)...)
 	}
 	return &entry{alias: r.Name, schema: r.Schema, rel: r, columns: slices.Clone(s.columns)}
 }
@@ -146,9 +147,13 @@ func (a *analysis) join(e *env, j *ast.Join) []item {
 	var using []string
 	for _, c := range j.Using {
 		using = append(using, c.Name.O)
+		a.unlike(lc, c.Name.O)
+		a.unlike(rc, c.Name.O)
 	}
 	if j.NaturalJoin {
+		lc, rc = shown(lc), shown(rc)
 		for _, c := range lc {
+			a.unlike(rc, c.name)
 			if slices.ContainsFunc(rc, func(d column) bool { return sameName(c.name, d.name) }) {
 				using = append(using, c.name)
 			}

@@ -21,10 +21,9 @@ func (a *analysis) result(e *env, n ast.Node) *entry {
 		return a.selectStmt(e, x)
 	case *ast.SetOprStmt:
 		e = a.withClause(e, x.With)
-		before := a.ordered
-		a.ordered = (before || e.pred) && x.Limit == nil || a.orders(x.OrderBy) || a.orders(x.SelectList.OrderBy)
+		restore := a.setOrdering(e, x.Limit != nil && x.OrderBy == nil, x.SelectList.Selects[0], x.OrderBy, x.SelectList.OrderBy)
 		out := a.setOperation(e, x.SelectList.Selects, x.SelectList.With)
-		a.ordered = before
+		restore()
 		a.onResult(e, out, x.SelectList.OrderBy, x.SelectList.Limit)
 		a.onResult(e, out, x.OrderBy, x.Limit)
 		return out
@@ -51,14 +50,17 @@ type target struct {
 }
 
 func (a *analysis) selectStmt(e *env, s *ast.SelectStmt) *entry {
-	defer a.ordering(e, s)()
+	own, restore := a.ordering(e, s)
+	defer restore()
 	if s.With != nil {
-		ordered := a.ordered
-		a.ordered = ordered && !innerLimit(s)
+		within := a.order
+		if innerLimit(s) || !single(s) {
+			a.order = order{}
+		}
 		a.nested++
 		e = a.withClause(e, s.With)
 		a.nested--
-		a.ordered = ordered
+		a.order = within
 	}
 	if s.Kind != ast.SelectStmtKindSelect {
 		return a.tableOrValues(e, s)
@@ -101,7 +103,7 @@ func (a *analysis) selectStmt(e *env, s *ast.SelectStmt) *entry {
 	}
 	a.orderBy(d, s.OrderBy, targets)
 	a.limit(d, s.Limit)
-	a.unordered(q, s)
+	a.unordered(q, s, own)
 	out := &entry{}
 	for _, t := range targets {
 		out.columns = append(out.columns, t.column)

@@ -17,8 +17,6 @@ type scanned struct {
 	columns []column
 	// reads are the columns that a view's conditions read.
 	reads []facts.ColumnRef
-	// ordered says that the order of its rows was decided where it was read.
-	ordered bool
 }
 
 // sameTable compares names of tables and databases, and aliases of tables.
@@ -72,6 +70,11 @@ func (a *analysis) relation(n *ast.TableName) *catalog.Relation {
 	if r == nil {
 		full := a.fullName(n)
 		a.fail(&facts.Problem{Code: "1146", At: -1, Undefined: true, Message: fmt.Sprintf("Table '%s' doesn't exist", full)})
+	}
+	if r != nil && r.Kind == catalog.RelUncertain {
+		a.fail(&facts.Problem{Code: "0A000", At: -1, Message: fmt.Sprintf("what has become of the temporary table '%s' is not known here", a.fullName(n)),
+			Hint: "A statement that changed it has failed or is not followed: DROP TEMPORARY TABLE IF EXISTS it, and make it anew."})
+		return nil
 	}
 	return r
 }
@@ -132,14 +135,14 @@ func (a *analysis) ownColumns(r *catalog.Relation) []column {
 		ty := typeOf(&r.Columns[i])
 		v := value{t: ty}
 		v.Flow, v.Pieces = lineage.Of(facts.ColumnRef{Table: t, Column: i}), ty.pieces()
-		out[i] = column{name: r.Columns[i].Name, value: v}
+		out[i] = column{name: r.Columns[i].Name, value: v, hidden: r.Columns[i].Hidden}
 	}
 	return out
 }
 
 // scan is what reading a relation brings into scope.
 func (a *analysis) scan(r *catalog.Relation) *scanned {
-	if s, ok := a.scanned[r]; ok && (!s.ordered || a.ordered || !isView(r)) {
+	if s, ok := a.scanned[r]; ok && !isView(r) {
 		a.touch(s.reads)
 		return s
 	}
@@ -147,7 +150,7 @@ func (a *analysis) scan(r *catalog.Relation) *scanned {
 		a.fail(&facts.Problem{Code: "1462", At: -1, Message: fmt.Sprintf("`%s`.`%s` contains view recursion", r.Schema, r.Name)})
 		return &scanned{}
 	}
-	s := &scanned{columns: a.ownColumns(r), ordered: a.ordered}
+	s := &scanned{columns: a.ownColumns(r)}
 	a.scanned[r] = s
 	a.building = append(a.building, r)
 	a.stack = append(a.stack, newArm())
@@ -159,7 +162,9 @@ func (a *analysis) scan(r *catalog.Relation) *scanned {
 	}
 	a.leave()
 	for _, u := range a.ledger.Uses()[before:] {
-		s.reads = append(s.reads, u.Columns...)
+		if !strings.HasPrefix(u.What, theOrder) { // which the view does not name
+			s.reads = append(s.reads, u.Columns...)
+		}
 	}
 	a.touch(s.reads)
 	a.building = a.building[:len(a.building)-1]
@@ -253,8 +258,25 @@ func (a *analysis) overRow(r *catalog.Relation, cols []column) *env {
 
 // generatedColumns adds the columns that a generated one is computed from. A
 // virtual one is computed when it is read, and can warn then.
+//
+// One may be computed from others: each pass over them follows one step more.
 func (a *analysis) generatedColumns(r *catalog.Relation, cols []column) {
-	base := slices.Clone(cols)
+	generated := 0
+	for i := range r.Columns {
+		if r.Columns[i].Generated != "" {
+			generated++
+		}
+	}
+	for range generated {
+		before := slices.Clone(cols)
+		a.generatedOnce(r, before, cols)
+		if slices.EqualFunc(before, cols, func(x, y column) bool { return x.Flow.Equal(y.Flow) }) {
+			return
+		}
+	}
+}
+
+func (a *analysis) generatedOnce(r *catalog.Relation, base, cols []column) {
 	for i := range r.Columns {
 		if r.Columns[i].Generated == "" {
 			continue

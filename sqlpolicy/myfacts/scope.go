@@ -77,6 +77,16 @@ func (en *entry) find(name string) (out []value) {
 	return out
 }
 
+// unlike refuses a name that differs from one in scope by letters beyond
+// ASCII: which of them are the same is for the server to say.
+func (a *analysis) unlike(cols []column, name string) {
+	for _, c := range cols {
+		if nearName(c.name, name) {
+			a.fail(notUnderstood(fmt.Sprintf("the name %q beside %q, which the server might take for the same,", name, c.name), -1))
+		}
+	}
+}
+
 // columnRef resolves a column's name, innermost level first. Where a name may
 // mean a column of a table and one of the result list, it counts as both.
 func (a *analysis) columnRef(e *env, n *ast.ColumnName, at int) value {
@@ -86,6 +96,7 @@ func (a *analysis) columnRef(e *env, n *ast.ColumnName, at int) value {
 		for _, it := range s.items {
 			if table == "" && it.bare || table != "" && it.named && a.means(it.entry, schema, table) {
 				found = append(found, it.find(name)...)
+				a.unlike(it.columns, name)
 			}
 		}
 		if len(found) > 1 {
@@ -93,6 +104,7 @@ func (a *analysis) columnRef(e *env, n *ast.ColumnName, at int) value {
 			return value{}
 		}
 		if table == "" && (depth > 0 || e.aliased) {
+			a.unlike(s.results, name)
 			for _, c := range s.results {
 				if sameName(c.name, name) {
 					found = append(found, c.value)
@@ -146,7 +158,7 @@ func (a *analysis) star(e *env, w *ast.WildCardField, at int) []column {
 			if it.unordered {
 				a.fail(notUnderstood("* over a RIGHT JOIN with USING or NATURAL", a.at(at)))
 			}
-			out = append(out, it.columns...)
+			out = append(out, shown(it.columns)...)
 		}
 	}
 	if !found {
@@ -160,6 +172,11 @@ func (a *analysis) star(e *env, w *ast.WildCardField, at int) []column {
 		a.read(c.value)
 	}
 	return slices.Clone(out)
+}
+
+// shown are the columns that * brings.
+func shown(cols []column) []column {
+	return slices.DeleteFunc(slices.Clone(cols), func(c column) bool { return c.hidden })
 }
 
 // read notes that the current arm reads a value's columns.

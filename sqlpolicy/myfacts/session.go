@@ -131,8 +131,9 @@ func (o *one) setVariable(v *ast.VariableAssignment) {
 	if len(x.Flow) > 0 {
 		o.opaque(nowhere, "the variable @"+v.Name, typ{}, x)
 	}
-	if x.plain && (x.null || x.text != nil) {
-		c := o.changes()
+	c := o.changes()
+	_, again := c.Variables[name]
+	if x.plain && (x.null || x.text != nil) && !again && isASCII(name) {
 		if c.Variables == nil {
 			c.Variables = map[string]*string{}
 		}
@@ -165,13 +166,45 @@ func (o *one) prepare(s *ast.PrepareStmt) {
 		text = *v
 	}
 	o.st.Volatile = true
+	if o.preparedName(s.Name) == "" {
+		return
+	}
 	// What cannot be prepared through the proxy is refused now.
 	if _, err := o.nested(text); err != nil {
 		o.fail(err)
 		return
 	}
 	o.effect(facts.Effect{Action: facts.SessionSet, Verb: "PREPARE"})
-	o.changes().Prepare = map[string]catalog.Prepared{strings.ToLower(s.Name): {Text: text}}
+	o.changes().Prepare = map[string]catalog.Prepared{strings.ToLower(s.Name): {Text: text, Path: o.view.SearchPath, Settings: o.view.Settings}}
+}
+
+// preparedName is a prepared statement's name as the view has it, "" where it
+// is refused: of letters beyond ASCII it is not followed which are the same.
+func (a *analysis) preparedName(name string) string {
+	if !isASCII(name) {
+		a.fail(notUnderstood(fmt.Sprintf("the name %q of a prepared statement", name), -1))
+		return ""
+	}
+	return strings.ToLower(name)
+}
+
+// sameReading says that a text that was prepared under some settings would be
+// read alike under others. The server goes on reading it by those that it was
+// prepared under.
+func sameReading(prepared, now catalog.Settings) bool {
+	for _, name := range []string{settingMode, settingClient, settingConnection} {
+		if prepared.Get(name) != now.Get(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// preparedElsewhere is the error of executing a statement that was prepared
+// under other settings.
+func preparedElsewhere() *facts.Problem {
+	return &facts.Problem{Code: "0A000", At: -1, Message: "a statement that was prepared under another sql_mode or character set does not pass the proxy",
+		Hint: "Prepare it again."}
 }
 
 // nested analyses a prepared text.
@@ -201,6 +234,16 @@ func (o *one) execute(s *ast.ExecuteStmt) {
 		o.fail(&facts.Problem{Code: "1243", At: -1, Undefined: true, Message: fmt.Sprintf("Unknown prepared statement handler (%s) given to EXECUTE", s.Name)})
 		return
 	}
+	if o.preparedName(s.Name) == "" {
+		return
+	}
+	if !sameReading(p.Settings, o.view.Settings) {
+		o.fail(preparedElsewhere())
+		return
+	}
+	// The server resolves names in the database that it was prepared in.
+	view := *o.view
+	view.SearchPath = p.Path
 	d, err := dialectOf(o.view)
 	if err != nil {
 		o.fail(err.(*facts.Problem))
@@ -220,7 +263,7 @@ func (o *one) execute(s *ast.ExecuteStmt) {
 		o.fail(err.(*facts.Problem))
 		return
 	}
-	inner := newAnalysis(o.view, d)
+	inner := newAnalysis(&view, d)
 	inner.lexed, inner.first, inner.loosePar = l, ps.first, true
 	in := &one{analysis: inner, s: ps, b: o.b, st: o.st, change: o.change}
 	in.dispatch()

@@ -2,6 +2,7 @@ package myfacts
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -38,7 +39,7 @@ func (o *one) utility(n ast.StmtNode) {
 		o.execute(s)
 	case *ast.DeallocateStmt:
 		plain(facts.SessionSet, "DEALLOCATE")
-		o.changes().Deallocate = []string{strings.ToLower(s.Name)}
+		o.changes().Deallocate = []string{o.preparedName(s.Name)}
 	case *ast.DoStmt:
 		o.doExprs(s)
 	case *ast.CallStmt:
@@ -141,6 +142,7 @@ func (o *one) ddl(n ast.StmtNode) {
 		for _, t := range s.TableToTables {
 			object("table", t.OldTable)
 			o.renamed(t.OldTable, t.NewTable)
+			o.unfollowed(t.OldTable, t.NewTable)
 		}
 	case *ast.AlterTableStmt:
 		e.Verb = "ALTER TABLE"
@@ -212,14 +214,27 @@ func (o *one) alter(s *ast.AlterTableStmt) (destructive bool) {
 	}
 	all := func(what string) { o.opaqueUnless(nowhere, what, typ{}, columnValues(own)...) }
 	for _, sp := range s.Specs {
+		if !quietOnTemporary(sp) {
+			o.unfollowed(s.Table)
+		}
 		switch sp.Tp {
 		case ast.AlterTableAddColumns:
 			for _, c := range sp.NewColumns {
 				o.columnOptions(r, c, all)
 			}
-		case ast.AlterTableDropColumn, ast.AlterTableDropPrimaryKey, ast.AlterTableDropIndex, ast.AlterTableDropForeignKey, ast.AlterTableDropPartition,
-			ast.AlterTableTruncatePartition, ast.AlterTableDropCheck:
+		case ast.AlterTableDropColumn:
 			destructive = true
+			o.droppedColumn(r, sp.OldColumnName)
+		case ast.AlterTableDropPartition, ast.AlterTableTruncatePartition:
+			destructive = true
+			o.compared(nowhere, "the choice of a partition", o.partitionKey(r, own)...)
+		case ast.AlterTableDropPrimaryKey, ast.AlterTableDropIndex, ast.AlterTableDropForeignKey, ast.AlterTableDropCheck:
+			destructive = true
+		case ast.AlterTableExchangePartition:
+			destructive = true
+			o.exchanged(r, own, sp.NewTable)
+		case ast.AlterTableImportTablespace, ast.AlterTableDiscardTablespace:
+			o.ledger.Code(nowhere, "tablespace", "a file of the server's in a table's place")
 		case ast.AlterTableAlterColumn, ast.AlterTableRenameIndex, ast.AlterTableIndexInvisible, ast.AlterTableLock, ast.AlterTableAlgorithm,
 			ast.AlterTableEnableKeys, ast.AlterTableDisableKeys, ast.AlterTableForce:
 		case ast.AlterTableRenameColumn:
@@ -241,7 +256,9 @@ func (o *one) alter(s *ast.AlterTableStmt) (destructive bool) {
 			o.constraint(r, sp.Constraint, all)
 		case ast.AlterTableRenameTable:
 			o.renamed(s.Table, sp.NewTable)
+			o.unfollowed(s.Table, sp.NewTable)
 		case ast.AlterTableOption:
+			o.tableOptions(sp.Options)
 			for _, op := range sp.Options {
 				if op.Tp != ast.TableOptionComment && op.Tp != ast.TableOptionAutoIncrement && op.Tp != ast.TableOptionEngine {
 					all("ALTER TABLE")
@@ -254,9 +271,109 @@ func (o *one) alter(s *ast.AlterTableStmt) (destructive bool) {
 	return destructive
 }
 
+// quietOnTemporary says that a change of a table leaves its columns as they
+// are described.
+func quietOnTemporary(sp *ast.AlterTableSpec) bool {
+	switch sp.Tp {
+	case ast.AlterTableOption, ast.AlterTableEnableKeys, ast.AlterTableDisableKeys, ast.AlterTableForce, ast.AlterTableLock, ast.AlterTableAlgorithm,
+		ast.AlterTableRenameTable: // which says so itself
+		return true
+	case ast.AlterTableAddConstraint:
+		return sp.Constraint.Tp == ast.ConstraintKey || sp.Constraint.Tp == ast.ConstraintIndex
+	}
+	return false
+}
+
+// droppedColumn: the unique keys that the column was a part of go on without
+// it, and are checked anew.
+func (o *one) droppedColumn(r *catalog.Relation, n *ast.ColumnName) {
+	if n == nil {
+		return
+	}
+	own := o.ownColumns(r)
+	gone := columnNamed(r, n.Name.O)
+	for _, ix := range r.Indexes {
+		if gone < 0 || !ix.Unique || !slices.Contains(ix.Columns, r.Columns[gone].Num) {
+			continue
+		}
+		for i := range r.Columns {
+			if i != gone && slices.Contains(ix.Columns, r.Columns[i].Num) {
+				o.known(nowhere, "the unique key "+ix.Name, own[i].value)
+			}
+		}
+	}
+}
+
+// exchanged: a partition and a table take each other's rows.
+func (o *one) exchanged(r *catalog.Relation, own []column, with *ast.TableName) {
+	if with == nil {
+		o.fail(notUnderstood("this EXCHANGE PARTITION", -1))
+		return
+	}
+	other := o.relation(with)
+	if other == nil {
+		return
+	}
+	theirs := o.ownColumns(other)
+	o.store(facts.Name{Schema: r.Schema, Name: r.Name}, theirs)
+	o.store(facts.Name{Schema: other.Schema, Name: other.Name}, own)
+	o.compared(nowhere, "the choice of a partition", append(o.partitionKey(r, theirs), o.partitionKey(r, own)...)...)
+}
+
+// partitionKey are the values, of a table's columns, that rows are distributed
+// by: all of them where that is not known.
+func (a *analysis) partitionKey(r *catalog.Relation, cols []column) []value {
+	if len(r.PartitionKey) == 0 || slices.Contains(r.PartitionKey, 0) || len(cols) < len(r.Columns) {
+		return columnValues(cols)
+	}
+	var out []value
+	for i := range r.Columns {
+		if slices.Contains(r.PartitionKey, r.Columns[i].Num) {
+			out = append(out, cols[i].value)
+		}
+	}
+	return out
+}
+
+// storage are the engines that keep rows of their own. Others read other
+// tables, files or servers.
+var storage = lowerSet("innodb myisam aria memory heap csv archive blackhole rocksdb columnstore ndb ndbcluster")
+
+// tableOptions refuses, where a class binds, what makes a table of rows that
+// are elsewhere.
+func (o *one) tableOptions(list []*ast.TableOption) {
+	for _, op := range list {
+		switch op.Tp {
+		case ast.TableOptionEngine:
+			if e := strings.ToLower(op.StrValue); e != "" && !storage[e] {
+				o.ledger.Code(nowhere, "engine "+e, "a table of the engine "+op.StrValue+", whose rows are elsewhere")
+			}
+		case ast.TableOptionUnion, ast.TableOptionConnection, ast.TableOptionDataDirectory, ast.TableOptionIndexDirectory:
+			o.ledger.Code(nowhere, "table elsewhere", "a table whose rows are elsewhere (UNION, CONNECTION, DATA DIRECTORY)")
+		}
+	}
+}
+
+// readsColumns says that an expression names a column.
+func readsColumns(x ast.ExprNode) bool {
+	found := false
+	if x != nil {
+		walk(x, func(n ast.Node) bool {
+			_, column := n.(*ast.ColumnName)
+			found = found || column
+			return !found
+		})
+	}
+	return found
+}
+
 func (o *one) columnOptions(r *catalog.Relation, c *ast.ColumnDef, all func(string)) {
 	for _, op := range c.Options {
 		switch op.Tp {
+		case ast.ColumnOptionDefaultValue, ast.ColumnOptionOnUpdate:
+			if readsColumns(op.Expr) {
+				all("a column that is made of others")
+			}
 		case ast.ColumnOptionGenerated, ast.ColumnOptionCheck, ast.ColumnOptionReference:
 			all("a column that is made of others")
 		case ast.ColumnOptionPrimaryKey, ast.ColumnOptionUniqKey:
@@ -312,15 +429,18 @@ func (o *one) createIndex(s *ast.CreateIndexStmt) {
 // rows, and a temporary table is known to the session alone.
 func (o *one) createTable(s *ast.CreateTableStmt) {
 	rel := o.tableToBe(s)
+	o.tableOptions(s.Options)
 	if s.Select != nil {
 		m := o.enter()
-		o.ordered = true
 		body := o.result(o.top(), s.Select)
 		o.leave()
-		o.ordered = false
 		cols := derived(body.columns)
+		if computes(s) {
+			o.opaqueUnless(nowhere, "what the new table makes of its rows", typ{}, columnValues(cols)...)
+		}
 		o.store(o.fullName(s.Table), cols)
 		for _, c := range cols {
+			o.unlike(namesOf(rel), c.name)
 			if i := columnNamed(rel, c.name); i >= 0 {
 				if to := typeOf(&rel.Columns[i]); len(c.Flow) > 0 && c.t != to {
 					o.opaque(nowhere, "storing in another type than its own", to, c.value)
@@ -350,15 +470,51 @@ func (o *one) createTable(s *ast.CreateTableStmt) {
 	if s.ReferTable != nil {
 		if from := o.relation(s.ReferTable); from != nil {
 			c := *from
-			c.Constraints, c.Triggers = nil, nil
+			c.Constraints = slices.DeleteFunc(slices.Clone(c.Constraints), func(k catalog.Constraint) bool { return k.Kind == "f" })
+			c.Triggers = nil
 			rel = &c
 		}
 	}
-	rel.Schema, rel.Name, rel.Kind, rel.Temporary, rel.OID = o.fullName(s.Table).Schema, s.Table.Name.O, catalog.RelTable, true, 0
-	if o.change.Temporary == nil {
-		o.change.Temporary = map[[2]string]*catalog.Relation{}
+	key := o.temporaryKey(s.Table)
+	rel.Schema, rel.Name, rel.Kind, rel.Temporary, rel.OID = key[0], key[1], catalog.RelTable, true, 0
+	if _, there := o.view.Temporary[key]; there && s.IfNotExists {
+		if s.Select != nil {
+			o.fail(notUnderstood("CREATE TEMPORARY TABLE IF NOT EXISTS … SELECT of a table that is there", -1))
+		}
+		return // it stays as it is
 	}
-	o.change.Temporary[[2]string{rel.Schema, rel.Name}] = rel
+	o.setTemporary(s.Table, rel)
+}
+
+func namesOf(r *catalog.Relation) []column {
+	out := make([]column, len(r.Columns))
+	for i := range r.Columns {
+		out[i].name = r.Columns[i].Name
+	}
+	return out
+}
+
+// computes says that a table to be makes more of its rows than to keep them:
+// it checks, distributes or computes by their values.
+func computes(s *ast.CreateTableStmt) bool {
+	if s.Partition != nil {
+		return true
+	}
+	for _, c := range s.Cols {
+		for _, op := range c.Options {
+			switch op.Tp {
+			case ast.ColumnOptionCheck, ast.ColumnOptionGenerated, ast.ColumnOptionReference:
+				return true
+			case ast.ColumnOptionDefaultValue, ast.ColumnOptionOnUpdate:
+				if readsColumns(op.Expr) {
+					return true
+				}
+			}
+		}
+	}
+	return slices.ContainsFunc(s.Constraints, func(c *ast.Constraint) bool {
+		return c.Tp == ast.ConstraintCheck || c.Tp == ast.ConstraintForeignKey
+	})
 }
 
 func typeName(t typ) string {
@@ -394,9 +550,13 @@ func (o *one) tableToBe(s *ast.CreateTableStmt) *catalog.Relation {
 				unique(col.Num)
 			case ast.ColumnOptionNotNull:
 				col.NotNull = true
-			case ast.ColumnOptionGenerated:
+			case ast.ColumnOptionGenerated, ast.ColumnOptionCheck:
 				if s.TemporaryKeyword != ast.TemporaryNone {
-					o.fail(notUnderstood("a temporary table with generated columns", -1))
+					o.fail(notUnderstood("a temporary table with generated columns or checks", -1))
+				}
+			case ast.ColumnOptionDefaultValue, ast.ColumnOptionOnUpdate:
+				if s.TemporaryKeyword != ast.TemporaryNone && readsColumns(op.Expr) {
+					o.fail(notUnderstood("a temporary table with a column whose default is made of others", -1))
 				}
 			}
 		}
@@ -423,13 +583,46 @@ func (o *one) tableToBe(s *ast.CreateTableStmt) *catalog.Relation {
 	return r
 }
 
-func (o *one) dropTemporary(t *ast.TableName) {
+// temporaryKey is a table's name as View.Temporary has it.
+func (o *one) temporaryKey(t *ast.TableName) [2]string {
 	n := o.fullName(t)
-	k := [2]string{n.Schema, n.Name}
-	if _, ok := o.view.Temporary[k]; ok {
-		if o.changes().Temporary == nil {
-			o.change.Temporary = map[[2]string]*catalog.Relation{}
-		}
-		o.change.Temporary[k] = nil
+	if o.folds {
+		return [2]string{strings.ToLower(n.Schema), strings.ToLower(n.Name)}
 	}
+	return [2]string{n.Schema, n.Name}
+}
+
+func (o *one) setTemporary(t *ast.TableName, r *catalog.Relation) {
+	if o.changes().Temporary == nil {
+		o.change.Temporary = map[[2]string]*catalog.Relation{}
+	}
+	o.change.Temporary[o.temporaryKey(t)] = r
+}
+
+func (o *one) dropTemporary(t *ast.TableName) {
+	if _, ok := o.view.Temporary[o.temporaryKey(t)]; ok {
+		o.setTemporary(t, nil)
+	}
+}
+
+// unfollowed: the statement changes tables in a way that is not followed where
+// they are temporary ones.
+func (o *one) unfollowed(tables ...*ast.TableName) {
+	temporary := false
+	for _, t := range tables {
+		_, ok := o.view.Temporary[o.temporaryKey(t)]
+		temporary = temporary || ok
+	}
+	if !temporary {
+		return
+	}
+	for _, t := range tables {
+		o.setTemporary(t, uncertain(o.temporaryKey(t)))
+	}
+}
+
+// uncertain stands for a temporary table of which it is not known what has
+// become.
+func uncertain(name [2]string) *catalog.Relation {
+	return &catalog.Relation{Schema: name[0], Name: name[1], Kind: catalog.RelUncertain, Temporary: true}
 }

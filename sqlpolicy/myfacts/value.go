@@ -3,6 +3,8 @@ package myfacts
 import (
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -32,6 +34,7 @@ type value struct {
 type column struct {
 	name string
 	value
+	hidden bool // * does not bring it
 }
 
 func plains(values []value) []lineage.Value {
@@ -166,8 +169,40 @@ func relationObject(r *catalog.Relation) facts.Object {
 }
 
 // sameName compares names of columns and aliases of columns, which have no
-// case.
-func sameName(a, b string) bool { return strings.EqualFold(a, b) }
+// case. Of letters beyond ASCII the server's tables of case are not followed
+// (it takes the dotted capital I for an i, and not the long s for an s): names
+// with such letters are the same only where they are written alike, and
+// nearName tells those that might be.
+func sameName(a, b string) bool {
+	return a == b || len(a) == len(b) && isASCII(a) && isASCII(b) && strings.EqualFold(a, b)
+}
+
+// nearName says that two names are not written alike, and the server might
+// take them for the same.
+func nearName(a, b string) bool {
+	if isASCII(a) && isASCII(b) || a == b {
+		return false
+	}
+	x, y := []rune(a), []rune(b)
+	if len(x) != len(y) {
+		return false
+	}
+	for i := range x {
+		if x[i] < utf8.RuneSelf && y[i] < utf8.RuneSelf && unicode.ToLower(x[i]) != unicode.ToLower(y[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
 
 func hidden(values []value) bool {
 	return slices.ContainsFunc(values, func(v value) bool { return len(v.Flow) > 0 })

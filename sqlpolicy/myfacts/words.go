@@ -1,6 +1,7 @@
 package myfacts
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -195,6 +196,11 @@ func (o *one) show() {
 		o.opaque(nowhere, verb, typ{}, v)
 		o.f.OpenResults = true
 	}
+	if t := showTold[w]; t != "" && o.showWhere(t) {
+		v := value{}
+		v.Flow = o.statistic("SESSION_STATUS", "VARIABLE_VALUE")
+		o.opaque(nowhere, "WHERE over what "+verb+" tells", typ{}, v)
+	}
 	switch w {
 	case "WARNINGS", "ERRORS":
 		if classed {
@@ -236,6 +242,29 @@ func (o *one) show() {
 	default:
 		opaque()
 	}
+}
+
+// showTold are the columns by which SHOW tells of values, by its first word.
+var showTold = map[string]string{
+	"STATUS": "VALUE VARIABLE_VALUE", "INDEX": "CARDINALITY", "INDEXES": "CARDINALITY", "KEYS": "CARDINALITY",
+	"TABLE": "ROWS TABLE_ROWS AVG_ROW_LENGTH DATA_LENGTH MAX_DATA_LENGTH INDEX_LENGTH MAX_INDEX_LENGTH DATA_FREE UPDATE_TIME CHECKSUM",
+}
+
+// showWhere says that the WHERE of a SHOW names one of those columns.
+func (o *one) showWhere(told string) bool {
+	l := o.s.lexed
+	where := false
+	for i := o.s.first; i < o.s.last; i++ {
+		switch {
+		case l.word(i) == "WHERE":
+			where = true
+		case where && (l.tokens[i].kind == tokWord || l.tokens[i].kind == tokQuoted):
+			if slices.Contains(strings.Fields(told), strings.ToUpper(unquote(l.text[l.tokens[i].from:l.tokens[i].to]))) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // showTables is SHOW TABLE STATUS.

@@ -3,6 +3,7 @@ package myfacts
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
 
@@ -79,20 +80,35 @@ func (a *analysis) written(r *catalog.Relation, values map[int]value, insert boo
 	changed := map[int]bool{}
 	for i := range r.Columns {
 		changed[i] = assigned(i)
+		if _, ok := values[i]; !ok && insert && computedDefault(r, i) {
+			v := a.defaultOf(r, row, i)
+			row[i].value = v
+			a.assign(r, i, v)
+		}
 	}
-	for i := range r.Columns {
-		if g := r.Columns[i].Generated; g != "" {
-			a.within([]string{r.Schema}, func() {
-				if x := a.expression(g); x != nil {
-					changed[i] = a.mentions(r, x, assigned)
-					if changed[i] {
-						a.expr(a.overRow(r, row), x)
+	for range r.Columns { // what is computed from what was computed
+		more := false
+		for i := range r.Columns {
+			if g := r.Columns[i].Generated; g != "" && !changed[i] {
+				a.within([]string{r.Schema}, func() {
+					if x := a.expression(g); x != nil && a.mentions(r, x, func(k int) bool { return changed[k] }) {
+						changed[i], more = true, true
+						row[i].value = a.expr(a.overRow(r, row), x)
 					}
-				}
-			})
+				})
+			}
+		}
+		if !more {
+			break
 		}
 	}
 	a.keys(r, changed)
+	if key := a.partitionKey(r, row); len(r.PartitionKey) > 0 && slices.ContainsFunc(r.PartitionKey, func(n int32) bool {
+		i := slices.IndexFunc(r.Columns, func(c catalog.Column) bool { return c.Num == n })
+		return i < 0 || changed[i]
+	}) {
+		a.compared(nowhere, "the choice of a partition", append(key, a.partitionKey(r, a.ownColumns(r))...)...)
+	}
 	for _, c := range r.Constraints {
 		if c.Kind != "c" || c.Expr == "" {
 			continue
@@ -103,6 +119,49 @@ func (a *analysis) written(r *catalog.Relation, values map[int]value, insert boo
 			}
 		})
 	}
+}
+
+// computedDefault says that a column's default is made of others of its row.
+// In the server's text of an expression names stand in backquotes.
+func computedDefault(r *catalog.Relation, i int) bool {
+	d := strings.ToLower(r.Columns[i].Default)
+	return strings.Contains(d, "`") && !strings.HasPrefix(d, "'") && !strings.HasPrefix(d, "nextval(") && !strings.HasPrefix(d, "lastval(")
+}
+
+// defaultOf is a column's default over a row.
+func (a *analysis) defaultOf(r *catalog.Relation, row []column, i int) value {
+	out := value{plain: !computedDefault(r, i)}
+	if out.plain {
+		return out
+	}
+	a.within([]string{r.Schema}, func() {
+		if x := a.expression(r.Columns[i].Default); x != nil {
+			out = a.unnamed(a.expr(a.overRow(r, row), x))
+		}
+	})
+	return out
+}
+
+// newValue is what SET or VALUES gives a column: DEFAULT is the column's own.
+func (a *analysis) newValue(e *env, r *catalog.Relation, i int, x ast.ExprNode) value {
+	if d, ok := x.(*ast.DefaultExpr); ok && d.Name == nil {
+		return a.defaultOf(r, a.scan(r).columns, i)
+	}
+	return a.expr(e, x)
+}
+
+// defaultFunction is DEFAULT(column).
+func (a *analysis) defaultFunction(v value) value {
+	out := value{}
+	for _, s := range v.Flow {
+		for r, t := range a.tables {
+			if t == s.Table && s.Column < len(r.Columns) && computedDefault(r, s.Column) {
+				d := a.defaultOf(r, a.scan(r).columns, s.Column)
+				out.Value = lineage.Total(lineage.Endless, out.Value, d.Value)
+			}
+		}
+	}
+	return out
 }
 
 // mentions says that an expression reads one of the columns.
@@ -253,9 +312,7 @@ func (o *one) insert(s *ast.InsertStmt) {
 	}
 	if s.Select != nil {
 		n := o.enter()
-		o.ordered = true // a table keeps no order
-		body := o.result(o.top(), s.Select)
-		o.ordered = false
+		body := o.result(o.top(), s.Select) // its order stays: in numbers that the table gives, and in the table
 		o.leave()
 		bound = bounds{a: o.analysis}.query(s.Select)
 		m.relations = append(m.relations, n.relations...)
@@ -277,13 +334,20 @@ func (o *one) insert(s *ast.InsertStmt) {
 			return
 		}
 		for k, x := range row {
-			put(cols[k], o.expr(q, x))
+			put(cols[k], o.newValue(q, r, cols[k], x))
 		}
 	}
 	if o.problem != nil {
 		return
 	}
 	o.written(r, values, true)
+	if len(s.PartitionNames) > 0 {
+		rows := o.ownColumns(r)
+		for i, v := range values {
+			rows[i].value = v
+		}
+		o.compared(nowhere, "the choice of a partition", o.partitionKey(r, rows)...)
+	}
 	o.triggers(r, "insert")
 	verb := "INSERT"
 	if s.IsReplace {
@@ -316,7 +380,9 @@ func (o *one) insertColumns(r *catalog.Relation, list []*ast.ColumnName) []int {
 	}
 	if len(list) == 0 {
 		for i := range r.Columns {
-			out = append(out, i)
+			if !r.Columns[i].Hidden {
+				out = append(out, i)
+			}
 		}
 	}
 	return out
@@ -373,7 +439,7 @@ func (o *one) setColumns(e *env, list []*ast.Assignment, rels []*catalog.Relatio
 			o.fail(&facts.Problem{Code: "1288", At: -1, Message: fmt.Sprintf("The target of %s is not updatable through the proxy", s.Column.Name.O)})
 			return nil
 		}
-		v := o.expr(e, s.Expr)
+		v := o.newValue(e, r, i, s.Expr)
 		o.assign(r, i, v)
 		o.changedFrom(r, i, v)
 		if values[r] == nil {
@@ -432,6 +498,7 @@ func (o *one) update(s *ast.UpdateStmt) {
 	}
 	o.orderBy(e.deciding(""), s.Order, nil)
 	o.limit(e.deciding(""), s.Limit)
+	o.unorderedWrite(e, s.TableRefs.TableRefs, s.Where, s.Order, s.Limit != nil, s.List)
 	w := o.writeEffect(facts.Update, "UPDATE", m)
 	b := bounds{a: o.analysis}.limit(s.Limit)
 	w.Limited, w.Limit, w.LimitParam = b.Limited(), b.Rows, b.Param
@@ -479,6 +546,7 @@ func (o *one) delete(s *ast.DeleteStmt) {
 	}
 	o.orderBy(e.deciding(""), s.Order, nil)
 	o.limit(e.deciding(""), s.Limit)
+	o.unorderedWrite(e, s.TableRefs.TableRefs, s.Where, s.Order, s.Limit != nil || o.s.returning != nil, nil)
 	if o.problem != nil {
 		return
 	}
@@ -557,13 +625,13 @@ func (o *one) loadData(s *ast.LoadDataStmt) {
 		}
 	}
 	if len(s.ColumnsAndUserVars) == 0 {
-		for i := range r.Columns {
+		for _, i := range o.insertColumns(r, nil) {
 			values[i] = value{}
 		}
 	}
 	for _, set := range s.ColumnAssignments {
 		if i := columnNamed(r, set.Column.Name.O); i >= 0 {
-			v := o.expr(q, set.Expr)
+			v := o.newValue(q, r, i, set.Expr)
 			o.assign(r, i, v)
 			values[i] = v
 		} else {
