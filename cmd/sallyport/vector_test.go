@@ -250,7 +250,7 @@ classes:
   vector:   {mask: redact}
 payloads:
   - {class: email, match: ["people:email", "people:**.email"]}
-  - {class: salary, match: ["people:salary"]}
+  - {class: salary, match: ["people:salary", "people:home.lat"]}
   - {class: document, match: ["people:#document", "people:#uri"]}
 unmask:
   - {classes: [email, salary, document, vector], groups: [support]}
@@ -288,8 +288,8 @@ func seedQdrant(t testing.TB, address, kind string) {
 	}
 	var points []string
 	for i := 1; i <= 12; i++ {
-		points = append(points, fmt.Sprintf(`{"id":%d,"vector":[%d,1,0.5],"payload":{"n":%d,"city":"c%d","email":"%s%d@example.com","salary":%d,"contact":[{"email":"%s-%d","kind":"home"}],"odd":{"a.b":1,"email":{"%s":%d}}}}`,
-			i, i, i, i%3, kind, i, len(kind)*1000+i*(1-2*(len(kind)%2)), kind, i, kind, i))
+		points = append(points, fmt.Sprintf(`{"id":%d,"vector":[%d,1,0.5],"payload":{"n":%d,"city":"c%d","email":"%s%d@example.com","salary":%d,"home":{"lat":%d,"lon":2},"contact":[{"email":"%s-%d","kind":"home"}],"odd":{"a.b":1,"email":{"%s":%d}}}}`,
+			i, i, i, i%3, kind, i, len(kind)*1000+i*(1-2*(len(kind)%2)), len(kind)+i, kind, i, kind, i))
 	}
 	for _, c := range []string{"people", "open", "secret"} {
 		if s := do(t, "PUT", base+"/collections/"+c+"/points?wait=true", "", `{"points":[`+strings.Join(points, ",")+`]}`, key...); s.status != 200 {
@@ -320,7 +320,7 @@ func seedChroma(t testing.TB, address, kind string) map[string]string {
 		for i := 1; i <= 12; i++ {
 			id, emb = append(id, fmt.Sprintf(`"i%02d"`, i)), append(emb, fmt.Sprintf("[%d,1,0.5]", i))
 			doc = append(doc, fmt.Sprintf(`"document of %s%d@example.com"`, kind, i))
-			meta = append(meta, fmt.Sprintf(`{"n":%d,"city":"c%d","email":"%s%d@example.com","salary":%d}`, i, i%3, kind, i, len(kind)*1000+i*(1-2*(len(kind)%2))))
+			meta = append(meta, fmt.Sprintf(`{"n":%d,"city":"c%d","email":"%s%d@example.com","a.email":"%s","a..email":"%s%d","salary":%d}`, i, i%3, kind, i, kind, kind, i, len(kind)*1000+i*(1-2*(len(kind)%2))))
 		}
 		body := fmt.Sprintf(`{"ids":[%s],"embeddings":[%s],"documents":[%s],"metadatas":[%s]}`, strings.Join(id, ","), strings.Join(emb, ","), strings.Join(doc, ","), strings.Join(meta, ","))
 		if s := do(t, "POST", "http://"+address+chromaBase+"/"+made.ID+"/add", "", body); s.status != 201 {

@@ -247,10 +247,13 @@ func (o *operation) admitted(t protocols.Ticket) error {
 		return err
 	}
 	if o.detector != nil && o.opaque != "" {
-		return blind("the request holds "+o.opaque, t)
+		return blind("the request holds "+o.opaque+", which no detector can look into", t)
+	}
+	if o.detector != nil && o.named() {
+		return blind("the path, the query or the model's name holds a value that cannot be masked there", t)
 	}
 	if o.detector != nil && o.endpoint.answer == rawAnswer {
-		return blind("the answer is a file", t)
+		return blind("the answer is a file, which no detector can look into", t)
 	}
 	if o.body != nil {
 		o.Body = o.forwarded()
@@ -265,16 +268,29 @@ func (o *operation) admitted(t protocols.Ticket) error {
 	return nil
 }
 
+// named says that a value stands where it names what is asked for.
+func (o *operation) named() bool {
+	words := append([]string{}, o.Path...)
+	for name, values := range o.Query {
+		words = append(append(words, name), values...)
+	}
+	if o.body != nil {
+		words = append(words, o.body.Get("model").Text)
+	}
+	return slices.ContainsFunc(words, func(w string) bool { return len(o.detector.FindNested([]byte(w))) > 0 })
+}
+
 // usualAnswer is what is reserved for an answer of which nobody says how long
 // it may be, in tokens.
 const usualAnswer = 4096
 
+// blind refuses what cannot be masked.
 func blind(what string, t protocols.Ticket) error {
 	var classes []string
 	for _, d := range t.Decision().Detect {
 		classes = append(classes, d.Class)
 	}
-	return &protocols.Denial{Kind: protocols.DenyPolicy, At: -1, Message: what + ", which no detector can look into",
+	return &protocols.Denial{Kind: protocols.DenyPolicy, At: -1, Message: what,
 		Detail: "The policy looks for values of " + strings.Join(classes, ", ") + " in what this identity sends and is sent",
 		Hint:   "Who may see those classes (unmask) may send and read it."}
 }

@@ -191,7 +191,8 @@ func (o *operation) fieldCondition(v *httpgate.Value, at func(*httpgate.Value) (
 			o.uses(facts.UseCompare, ref, "a filter by range")
 			picks = slices.ContainsFunc(test.Items, func(b httpgate.Value) bool { return !b.Null() })
 		default:
-			o.uses(facts.UseCompare, ref, "a filter by place")
+			// A place is the numbers below its path.
+			o.uses(facts.UseCompare, o.column(ref.Table, o.f.Tables[ref.Table].Columns[ref.Column].Name+facts.PathBelow), "a filter by place")
 			picks = true
 		}
 	}

@@ -2,6 +2,7 @@ package vector
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -97,7 +98,7 @@ func (o *operation) query(table int, v *httpgate.Value) (orderBy string, err err
 				return "", err
 			}
 		case "formula", "defaults":
-			o.formula(table, part, name == "defaults")
+			o.formula(table, part, name == "defaults", false)
 		case "nearest", "mmr", "recommend", "discover", "context", "fusion", "rrf", "sample", "relevance_feedback",
 			"indices", "values", "text", "model", "options", "image", "object": // vectors, and what a model makes them of
 		default:
@@ -108,23 +109,27 @@ func (o *operation) query(table int, v *httpgate.Value) (orderBy string, err err
 }
 
 // formula takes every string in a formula for a payload key: the score is
-// computed from it.
-func (o *operation) formula(table int, v *httpgate.Value, named bool) {
+// computed from it, or where it names a place, from what is below.
+func (o *operation) formula(table int, v *httpgate.Value, named, place bool) {
 	add := func(s string) {
-		if path, err := qdrantPath(s); err == nil {
-			o.uses(facts.UseOpaque, o.column(table, path), "a formula")
-		} else { // who knows what it names
-			o.uses(facts.UseOpaque, o.column(table, facts.PathAll), "a formula")
+		path, err := qdrantPath(s)
+		switch {
+		case err != nil: // who knows what it names
+			path = facts.PathAll
+		case place:
+			path += facts.PathBelow
 		}
+		o.uses(facts.UseOpaque, o.column(table, path), "a formula")
 	}
 	if v.Kind == '"' {
 		add(v.Text)
 	}
+	place = place || slices.ContainsFunc(v.Names, func(name string) bool { return strings.HasPrefix(name, "geo_") })
 	for i := range v.Items {
 		if named {
 			add(v.Names[i])
 		}
-		o.formula(table, &v.Items[i], false)
+		o.formula(table, &v.Items[i], false, place)
 	}
 }
 
@@ -292,6 +297,10 @@ func qdrantGroups(verb string, members []string) func(o *operation) error {
 			if shown, err = o.withLookup(lookup, group, shown); err != nil {
 				return err
 			}
+			// The points are looked up by the groups' values: it is a join with IDs,
+			// and their IDs are the values.
+			o.uses(facts.UseCompare, by, "with_lookup, which looks for points by the groups' values")
+			group.fields["lookup"].fields["id"] = group.fields["id"]
 		}
 		o.f.Texts = true
 		o.result("point", shown...)

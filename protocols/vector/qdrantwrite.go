@@ -203,6 +203,9 @@ func qdrantIndex(o *operation) error {
 	if kind == "keyword" || kind == "uuid" || kind == "bool" {
 		use = facts.UseEqual
 	}
+	if kind == "geo" { // of the numbers below
+		path += facts.PathBelow
+	}
 	o.uses(use, o.column(o.table(name), path), "a payload index")
 	o.ddl("CREATE INDEX", false, name)
 	return nil
