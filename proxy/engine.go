@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport-proxy/sallyport/proxy/budget"
 	"github.com/sallyport-proxy/sallyport/proxy/identity"
 	"github.com/sallyport-proxy/sallyport/proxy/register"
+	"github.com/sallyport-proxy/sallyport/proxy/socket"
 	"github.com/sallyport-proxy/sallyport/proxy/store"
 	"github.com/sallyport-proxy/sallyport/proxy/upstream"
 	"github.com/sallyport-proxy/sallyport/replay"
@@ -289,6 +290,9 @@ func (t *target) accept(ctx context.Context) {
 		t.connections.Add(1)
 		e.running.Add(1)
 		e.mu.Unlock()
+		if !t.protocol.Requests {
+			conn = socket.Direct(conn)
+		}
 		go t.serve(ctx, conn)
 	}
 }

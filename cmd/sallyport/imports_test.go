@@ -33,7 +33,8 @@ var allowed = map[string][]string{
 	"replay":                             {"sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy"},
 	"proxy/identity":                     {"protocols", "sqlpolicy/facts"},
 	"proxy/identity/idptest":             {},
-	"proxy/upstream":                     {"protocols"},
+	"proxy/socket":                       {},
+	"proxy/upstream":                     {"protocols", "proxy/socket"},
 	"proxy/upstream/throwaway":           {},
 	"proxy/upstream/throwaway/throwtest": {"proxy/upstream/throwaway"},
 	"proxy/store":                        {"sqlpolicy/facts"},
@@ -43,7 +44,7 @@ var allowed = map[string][]string{
 	"proxy/console":                      {"replay", "replay/archive", "sqlpolicy/facts"},
 	"proxy/console/client":               {"proxy/console", "replay", "sqlpolicy/facts"},
 	"proxy": {"protocols", "replay", "replay/archive", "sqlpolicy", "sqlpolicy/facts", "sqlpolicy/catalog", "sqlpolicy/mask", "sqlpolicy/strictyaml",
-		"proxy/identity", "proxy/approval", "proxy/budget", "proxy/upstream", "proxy/register", "proxy/store", "proxy/console"},
+		"proxy/identity", "proxy/approval", "proxy/budget", "proxy/upstream", "proxy/register", "proxy/socket", "proxy/store", "proxy/console"},
 }
 
 // TestImports holds the edges between the rooms. cmd may import everything.

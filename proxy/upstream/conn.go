@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/proxy/socket"
 )
 
 // Gate decides whether a ticket lets bytes pass.
@@ -52,6 +53,7 @@ func (o *Options) DialGate(ctx context.Context, gate Gate) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the upstream: %w", err)
 	}
+	c = socket.Direct(c)
 	u := &Conn{options: o, gate: gate, raw: c, conn: c}
 	return u, nil
 }
