@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,10 @@ type Dir struct {
 	root string
 	opt  Options
 	zstd *zstd.Encoder
+
+	link func(old, second string) error // os.Link
+	// sealers has room for as many frames as are sealed at the same time.
+	sealers chan struct{}
 
 	mu   sync.Mutex
 	open map[string]*Writer
@@ -53,7 +58,7 @@ func OpenDir(root string, opt Options) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{root: root, opt: opt, zstd: enc, open: map[string]*Writer{}}, nil
+	return &Dir{root: root, opt: opt, zstd: enc, link: os.Link, sealers: make(chan struct{}, runtime.GOMAXPROCS(0)), open: map[string]*Writer{}}, nil
 }
 
 // Create starts the transcript of a session with its open event, handed to
@@ -77,7 +82,7 @@ func (d *Dir) Create(e *Event, begin func() error) (*Writer, error) {
 		err = w.Flush()
 	}
 	if err != nil {
-		return nil, errors.Join(err, w.journal.Close())
+		return nil, errors.Join(err, w.journal.close())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -122,9 +127,7 @@ func (d *Dir) Changed(id string) <-chan struct{} {
 	if w == nil {
 		return nil
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.changed
+	return w.follow()
 }
 
 // Recover seals the journals that a crash has left. It is called before any
@@ -152,7 +155,7 @@ func (d *Dir) Recover() ([]string, error) {
 
 func (d *Dir) recover(journal string) error {
 	base := strings.TrimSuffix(journal, ".journal")
-	left, err := os.ReadFile(journal)
+	left, err := readJournal(base)
 	if err != nil {
 		return err
 	}
@@ -183,30 +186,81 @@ func (d *Dir) recover(journal string) error {
 			}
 		}
 	}
-	left = left[:bytes.LastIndexByte(left, '\n')+1]
-	first, number, err := span(left)
+	runs, err := unsealed(left, w.number)
 	if err != nil {
 		return err
 	}
-	if len(left) > 0 && first != w.number+1 {
-		left = nil // these are in the last frame already
+	if err := w.sealRest(runs, ended && len(runs) == 0); err != nil {
+		return err
 	}
-	if len(left) > 0 {
-		w.number, ended = number, false
-	}
-	if !ended {
-		w.number++
-		e := Event{Type: TypeRecovered, Number: w.number, At: d.opt.Now().UTC().Truncate(time.Microsecond)}
-		line, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		w.frame = append(append(left, line...), '\n')
-		if err := w.sealTo(true); err != nil {
+	for _, path := range []string{base + ".sealing", base + ".journal.new"} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return os.Remove(journal)
+}
+
+// sealRest seals what a crash has left, and ends the session where it was not.
+func (w *Writer) sealRest(runs []run, ended bool) error {
+	if ended {
+		return nil
+	}
+	now := w.dir.opt.Now().UTC().Truncate(time.Microsecond)
+	for len(runs) > 1 {
+		if err := w.sealFrame(&runs[0].lines, runs[0].last+1, now, false); err != nil {
+			return err
+		}
+		runs = runs[1:]
+	}
+	last := run{last: w.number}
+	if len(runs) > 0 {
+		last = runs[0]
+	}
+	line, err := json.Marshal(Event{Type: TypeRecovered, Number: last.last + 1, At: now})
+	if err != nil {
+		return err
+	}
+	last.lines = append(append(last.lines, line...), '\n')
+	return w.sealFrame(&last.lines, last.last+2, now, true)
+}
+
+// run is events without a gap in their numbers.
+type run struct {
+	lines []byte
+	last  int64
+}
+
+// unsealed is what whole lines of a journal hold after the event with the
+// number sealed. Each run but the last was to become a frame, whose seal has
+// the number that is left out.
+func unsealed(lines []byte, sealed int64) (runs []run, err error) {
+	for line := range bytes.Lines(lines) {
+		n, err := numberOf(line)
+		switch {
+		case err != nil:
+			return nil, err
+		case n <= sealed: // it is in a frame already, or was in the other file too
+		case len(runs) == 0 || n != sealed+1:
+			runs = append(runs, run{lines: bytes.Clone(line), last: n})
+			sealed = n
+		default:
+			r := &runs[len(runs)-1]
+			r.lines, r.last = append(r.lines, line...), n
+			sealed = n
+		}
+	}
+	return runs, nil
+}
+
+func numberOf(line []byte) (int64, error) {
+	var e struct {
+		Number int64 `json:"n"`
+	}
+	if err := json.Unmarshal(line, &e); err != nil {
+		return 0, fmt.Errorf("an event of the journal: %w", err)
+	}
+	return e.Number, nil
 }
 
 // endsWell says whether the last of events is one that ends a session.
@@ -219,23 +273,6 @@ func endsWell(events []byte) (ended bool, err error) {
 		ended = e.Type == TypeClose || e.Type == TypeRecovered
 	}
 	return ended, nil
-}
-
-// span is the numbers of the first and the last event of whole lines.
-func span(lines []byte) (first, last int64, err error) {
-	for line := range bytes.Lines(lines) {
-		var e struct {
-			Number int64 `json:"n"`
-		}
-		if err := json.Unmarshal(line, &e); err != nil {
-			return 0, 0, fmt.Errorf("an event of the journal: %w", err)
-		}
-		if first == 0 {
-			first = e.Number
-		}
-		last = e.Number
-	}
-	return first, last, nil
 }
 
 // Files lists the transcripts below root, oldest first: for a session that is

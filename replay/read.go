@@ -50,7 +50,7 @@ func openSource(path string) (*source, error) {
 	if len(rest) > 0 && journal == nil { // else a frame may be on its way there
 		return nil, fmt.Errorf("%d bytes at its end are no whole frame", len(rest))
 	}
-	return &source{name: filepath.Base(path), frames: frames, journal: journal[:bytes.LastIndexByte(journal, '\n')+1]}, nil
+	return &source{name: filepath.Base(path), frames: frames, journal: journal}, nil
 }
 
 func (s *source) pieces() int {

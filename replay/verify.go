@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,9 +107,8 @@ func Verify(path string, pub ed25519.PublicKey, identities []age.Identity) (*Rep
 // instead of not at all.
 func readAll(base string) (journal, sealed []byte, err error) {
 	for try := 0; ; try++ {
-		journal, err = os.ReadFile(base + ".journal")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fmt.Errorf("reading a journal: %w", err)
+		if journal, err = readJournal(base); err != nil {
+			return nil, nil, err
 		}
 		if sealed, _, _, err = readParts(base); err != nil {
 			return nil, nil, err
@@ -267,11 +265,16 @@ func (v *verifier) events(at Finding, lines []byte) {
 
 // journal checks the order of what is not sealed yet.
 func (v *verifier) journal(b []byte) {
-	first, _, err := span(b[:bytes.LastIndexByte(b, '\n')+1])
-	switch {
-	case err != nil:
+	runs, err := unsealed(b, v.number)
+	if err != nil {
 		v.find(Finding{Event: v.number + 1}, "the journal: %v", err)
-	case first > v.number+1:
-		v.find(Finding{Event: v.number + 1, Last: first - 1}, "missing: the journal begins after it")
+		return
+	}
+	for i, r := range runs {
+		first := r.last - int64(bytes.Count(r.lines, []byte{'\n'})) + 1
+		if due := v.number + 1; first > due && (i == 0 || first > due+1) { // between two runs a seal is due
+			v.find(Finding{Event: due, Last: first - 1}, "missing: the journal goes on after it")
+		}
+		v.number = r.last
 	}
 }

@@ -31,6 +31,8 @@ type place struct {
 	dir *replay.Dir
 	pub ed25519.PublicKey
 	key ed25519.PrivateKey
+	// finished has one for each part that is complete; nil where there is one part only.
+	finished chan struct{}
 }
 
 func newPlace(t *testing.T) *place {
@@ -40,21 +42,29 @@ func newPlace(t *testing.T) *place {
 	pub, key, err := ed25519.GenerateKey(nil)
 	check(t, err)
 	root := t.TempDir()
-	dir, err := replay.OpenDir(root, replay.Options{Key: key, Now: time.Now, PartSize: 1})
+	finished := make(chan struct{}, 100)
+	dir, err := replay.OpenDir(root, replay.Options{Key: key, Now: time.Now, PartSize: 1, Finished: func() { finished <- struct{}{} }})
 	check(t, err)
 	a := New(bucket, "test", root)
 	t.Cleanup(func() { check(t, a.Close()) })
-	return &place{a, dir, pub, key}
+	return &place{a, dir, pub, key, finished}
 }
 
-// begin writes a session of a few parts.
+// begin writes a session of a few parts, two of which are complete.
 func (p *place) begin(t *testing.T, id string) *replay.Writer {
 	t.Helper()
+	for len(p.finished) > 0 { // others' ends
+		<-p.finished
+	}
 	w, err := p.dir.Create(&replay.Event{Type: replay.TypeOpen, At: time.Now(), Session: id}, func() error { return nil })
 	check(t, err)
 	text := strings.Repeat("x", 200<<10)
 	for range 5 {
 		check(t, w.Append(&replay.Event{Type: replay.TypeStatement, At: time.Now(), Text: text}))
+	}
+	if p.finished != nil {
+		<-p.finished
+		<-p.finished
 	}
 	return w
 }

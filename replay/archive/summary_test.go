@@ -107,7 +107,7 @@ func TestSummarizeEnds(t *testing.T) {
 	p := newPlace(t)
 	d, err := replay.OpenDir(p.root, replay.Options{Key: p.key, Now: time.Now}) // one part
 	check(t, err)
-	p.dir = d
+	p.dir, p.finished = d, nil
 	noise := rand.NewChaCha8([32]byte{})
 	for _, n := range []int{20, 4000} {
 		id := fmt.Sprintf("20261125T090000Z-%d", n)

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package replay
+
+import "os"
+
+func mapFile(*os.File, int) ([]byte, error) { return nil, errNotMapped }
+
+func unmap([]byte) error { return nil }
+
+func syncMapped([]byte) error { return nil }
