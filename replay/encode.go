@@ -51,6 +51,7 @@ func appendPlain(b []byte, e *Event) []byte {
 	b = strconv.AppendInt(append(b, `","n":`...), e.Number, 10)
 	b = append(e.At.AppendFormat(append(b, `,"at":"`...), time.RFC3339Nano), '"')
 	b = appendField(b, "policy", e.Policy)
+	b = appendNumber(b, "same", e.Same)
 	b = appendNumber(b, "id", e.ID)
 	b = appendField(b, "kind", e.Kind)
 	b = appendField(b, "text", e.Text)

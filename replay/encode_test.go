@@ -49,7 +49,7 @@ func TestAppendEvent(t *testing.T) {
 				e.Params = []facts.Param{{Known: true, Text: texts[r.IntN(4)], Type: "int4", Kind: facts.KindInt}, {Null: true}, {}}[:r.IntN(4)]
 			case name == "SearchPath":
 				e.SearchPath = []string{"pg_catalog", texts[r.IntN(4)]}[:r.IntN(3)]
-			case name == "ID" || name == "RowsRead" || name == "Rows" || name == "Bytes":
+			case name == "ID" || name == "Same" || name == "RowsRead" || name == "Rows" || name == "Bytes":
 				f.SetInt(r.Int64() - r.Int64())
 			case name == "InTransaction":
 				f.SetBool(true)

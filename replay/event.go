@@ -11,7 +11,7 @@ import (
 )
 
 // Version is the format's, as it is written. Older ones are read.
-const Version = 2
+const Version = 3
 
 // Types of events.
 const (
@@ -44,6 +44,11 @@ type Event struct {
 	Options  map[string]string `json:"options,omitempty"`
 	Policy   string            `json:"policy,omitempty"` // its hash; of a statement, the one that decided
 	Program  string            `json:"program,omitempty"`
+
+	// Same is the number of an earlier statement of the frame, from which kind,
+	// policy, facts, decision, in_transaction, catalog, search_path, role and
+	// settings are taken. Read has done so.
+	Same int64 `json:"same,omitempty"`
 
 	// statement; ID ties rows, complete, error, hold and grant to it
 	ID            int64           `json:"id,omitempty"`

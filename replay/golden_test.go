@@ -97,10 +97,10 @@ func writeGolden(t *testing.T) {
 	for _, name := range []string{"plain", "parts", "encrypted"} {
 		at := time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)
 		opt := Options{Key: key, Now: func() time.Time { at = at.Add(time.Millisecond); return at }}
-		n := 3
+		n := 8
 		switch name {
 		case "parts":
-			opt.PartSize, n = 1, 1500
+			opt.PartSize, n = 1, 1200
 		case "encrypted":
 			opt.Recipients = []age.Recipient{id.Recipient()}
 		}
@@ -113,7 +113,7 @@ func writeGolden(t *testing.T) {
 // TestFormat reads golden transcripts by FORMAT.md's words and nothing else of
 // this package but the decompressor.
 func TestFormat(t *testing.T) {
-	dir := filepath.Join("testdata", "v2")
+	dir := filepath.Join("testdata", "v3")
 	pub := goldenKey(t, dir)
 	type seal struct {
 		T, Prev, Sum, Key, Sig, Marks string
@@ -124,7 +124,7 @@ func TestFormat(t *testing.T) {
 		t.Helper()
 		sig, err := hex.DecodeString(s.Sig)
 		check(t, err)
-		if !ed25519.Verify(pub, fmt.Appendf(nil, "sallyport transcript v2\n%s\n%d\n%s\n%s\n", session, s.N, s.Sum, s.Marks), sig) || s.T != "seal" || s.Version != 2 {
+		if !ed25519.Verify(pub, fmt.Appendf(nil, "sallyport transcript v2\n%s\n%d\n%s\n%s\n", session, s.N, s.Sum, s.Marks), sig) || s.T != "seal" || s.Version != 3 {
 			t.Errorf("%s: %+v", session, s)
 		}
 		if id := sha256.Sum256(pub); s.Key != hex.EncodeToString(id[:])[:16] {

@@ -99,6 +99,9 @@ func (j *journal) grow(n int) error {
 		return err
 	}
 	mem, err := mapFile(f, size)
+	if err != nil { // the disk may have room for what is needed
+		mem, err = mapFile(f, n)
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}

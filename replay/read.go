@@ -71,8 +71,12 @@ func (s *source) piece(i int, last int64, identities []age.Identity, each func(*
 		}
 		events = o.events
 	}
+	var said resolver
 	for line := range bytes.Lines(events) {
 		e, err := parseEvent(line, last)
+		if err == nil {
+			err = said.resolve(e)
+		}
 		if err != nil {
 			return last, err
 		}

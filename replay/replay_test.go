@@ -63,7 +63,7 @@ func session(t testing.TB, d *Dir, id string, n int, end bool) string {
 	}
 	for i := range n {
 		id := int64(i + 1)
-		check(t, w.Append(&Event{Type: TypeStatement, At: d.now(), ID: id, Kind: "query", Text: fmt.Sprintf("SELECT %d", i)}))
+		check(t, w.Append(testStatement(d, id)))
 		check(t, w.AppendRow(id, d.now(), []string{"?column?"}, [][]byte{fmt.Appendf(nil, "%d \"\\\n\xff é", i)}))
 		check(t, w.AppendRow(id, d.now(), nil, [][]byte{nil}))
 		check(t, w.Append(&Event{Type: TypeComplete, At: d.now(), ID: id, Tag: "SELECT 2", Rows: 2}))
@@ -82,6 +82,19 @@ func session(t testing.TB, d *Dir, id string, n int, end bool) string {
 		}))
 	}
 	return w.path + ".transcript"
+}
+
+// testStatement is one of a session's; one in five is like no other.
+func testStatement(d *Dir, id int64) *Event {
+	e := &Event{Type: TypeStatement, At: d.now(), ID: id, Kind: "query", Text: fmt.Sprintf("SELECT %d", id-1), Policy: "p1", Catalog: "c1",
+		SearchPath: []string{"pg_catalog", "public"}, Role: "app", Facts: []byte(`{"effects":[{"action":"read"}]}`), Decision: []byte(`{"verdict":"allow"}`)}
+	switch id % 5 {
+	case 2:
+		e.InTransaction = true
+	case 3:
+		e.Facts = fmt.Appendf(nil, `{"effects":[{"action":"read","limit":%d}]}`, id)
+	}
+	return e
 }
 
 func check(t testing.TB, err error) {
@@ -297,20 +310,20 @@ func TestNewer(t *testing.T) {
 	path := session(t, d, "s1", 1, false)
 	journal, err := os.ReadFile(Journal(path))
 	check(t, err)
-	check(t, os.WriteFile(Journal(path), bytes.Replace(journal, []byte(`"version":2`), []byte(`"version":3`), 1), 0o600))
-	if err := Read(path, nil, func(*Event) error { return nil }); err == nil || !strings.Contains(err.Error(), "version 3") {
-		t.Errorf("an open event of version 3: %v", err)
+	check(t, os.WriteFile(Journal(path), bytes.Replace(journal, []byte(`"version":3`), []byte(`"version":4`), 1), 0o600))
+	if err := Read(path, nil, func(*Event) error { return nil }); err == nil || !strings.Contains(err.Error(), "version 4") {
+		t.Errorf("an open event of version 4: %v", err)
 	}
 	sealed := session(t, d, "s2", 1, true)
 	b, err := os.ReadFile(sealed)
 	check(t, err)
 	content, err := decompress(b[:len(b)-checkLength])
 	check(t, err)
-	at := bytes.LastIndex(content, []byte(`"version":2`))
-	content[at+len(`"version":`)] = '3'
+	at := bytes.LastIndex(content, []byte(`"version":3`))
+	content[at+len(`"version":`)] = '4'
 	check(t, os.WriteFile(sealed, withCheck(d.zstd.EncodeAll(content, nil)), 0o600))
-	if r, err := Verify(sealed, pub, nil); err != nil || r.OK() || !strings.Contains(r.Findings[0].Message, "version 3") {
-		t.Errorf("a seal of version 3: %+v, %v", r, err)
+	if r, err := Verify(sealed, pub, nil); err != nil || r.OK() || !strings.Contains(r.Findings[0].Message, "version 4") {
+		t.Errorf("a seal of version 4: %+v, %v", r, err)
 	}
 }
 

@@ -57,6 +57,7 @@ func (w *Writer) rotate() error {
 		return fmt.Errorf("beginning a journal: %w", errors.Join(err, next.close()))
 	}
 	next.path, w.journal = old.path, next
+	w.said.reset()
 	if !beside {
 		return old.close()
 	}

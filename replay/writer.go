@@ -30,6 +30,7 @@ type Writer struct {
 	closed  bool
 	changed chan struct{} // closed at the next flush, where somebody follows
 	sealing *sealing      // of the frame before, nil once it was seen to end
+	said    statements    // of the open frame
 
 	// Of whoever seals; one at a time does.
 	part int // that frames are appended to, from 1
@@ -48,8 +49,9 @@ func (d *Dir) create(id string) (*Writer, error) {
 	return &Writer{dir: d, id: id, path: path, part: 1, journal: j}, nil
 }
 
-// Append adds an event; it gets its number here. It reaches the operating
-// system with the next Flush.
+// Append adds an event; it gets its number here, and what it has in common
+// with an earlier statement is taken from it. It reaches the operating system
+// with the next Flush. Facts and decision must not be changed afterwards.
 func (w *Writer) Append(e *Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -68,6 +70,9 @@ func (w *Writer) append(e *Event) error {
 	e.At = e.At.UTC().Truncate(time.Microsecond)
 	if w.totals.count(e); e.Type == TypeClose {
 		e.Totals = &w.totals
+	}
+	if e.Same = w.said.find(e); e.Same != 0 {
+		(&common{}).put(e)
 	}
 	b, err := appendEvent(w.buf, e)
 	if err != nil {
@@ -266,8 +271,8 @@ func (w *Writer) Close(e *Event, end func(Head) error) error {
 // meanwhile.
 func (w *Writer) sync() {
 	w.mu.Lock()
-	ours, before := w.journal, w.sealing
 	usable := w.usable() == nil
+	ours, before := w.journal, w.sealing
 	w.mu.Unlock()
 	if !usable {
 		return
