@@ -129,7 +129,7 @@ func atOnce(ctx context.Context, s *servers, n int) ([]string, error) {
 // idle opens many sessions that do nothing, before a PgBouncer, since
 // PostgreSQL itself could not hold so many; some are asked whether they live.
 func idle(ctx context.Context, s *servers, wanted, descriptors int) ([]string, error) {
-	n := min(wanted, (descriptors-500)/3)
+	n := min(wanted, (descriptors-100)/2) // the client's and the upstream's; the rest is the proxy's own
 	w := s.pooled
 	do := statement(ctx)
 	warm, err := connect(ctx, w, 1, 1, do)
@@ -155,7 +155,7 @@ func idle(ctx context.Context, s *servers, wanted, descriptors int) ([]string, e
 	}
 	few := ""
 	if n < wanted {
-		few = fmt.Sprintf(" (of %d: each needs three descriptors of the proxy's, and the system gives no more)", wanted)
+		few = fmt.Sprintf(" (of %d: each needs two descriptors of the proxy's, and the system allows no more)", wanted)
 	}
 	return []string{fmt.Sprintf("%d idle sessions%s, opened in %.0f s: each costs %.1f KB (bar: 64); %d of them asked, all answered",
 		n, few, took.Seconds(), float64(after-before)/float64(n)/1e3, asked)}, nil

@@ -97,13 +97,12 @@ func (s *session) answerOne(typ byte) error {
 		return s.ownAnswer(e, typ, body)
 	}
 	switch typ {
-	case '1', '2', '3':
-		want := map[byte]expectKind{'1': expectParse, '2': expectBind, '3': expectClose}[typ]
-		if e.kind != want {
-			return errProtocol(typ, e)
-		}
-		s.q.pop()
-		return s.pass(typ, body)
+	case '1':
+		return s.acknowledged(e, expectParse, typ, body)
+	case '2':
+		return s.acknowledged(e, expectBind, typ, body)
+	case '3':
+		return s.acknowledged(e, expectClose, typ, body)
 	case 't':
 		return s.parameterTypes(e, body)
 	case 'T', 'n':
@@ -124,6 +123,15 @@ func (s *session) answerOne(typ byte) error {
 		return s.ready(e, body)
 	}
 	return errProtocol(typ, e)
+}
+
+// acknowledged passes on that a message of the extended protocol was done.
+func (s *session) acknowledged(e *expect, want expectKind, typ byte, body []byte) error {
+	if e.kind != want {
+		return errProtocol(typ, e)
+	}
+	s.q.pop()
+	return s.pass(typ, body)
 }
 
 func (s *session) pass(typ byte, body []byte) error {
