@@ -88,6 +88,8 @@ type Host interface {
 	Server(ctx context.Context) (*catalog.Catalog, error)
 	// Wait is how long a held request blocks before it is told to come again.
 	Wait() time.Duration
+	// Timeout is how long the upstream may be silent within a request.
+	Timeout() time.Duration
 	// Draining is closed when no new request is taken: a connection that waits
 	// for one ends.
 	Draining() <-chan struct{}

@@ -92,9 +92,10 @@ type Target struct {
 	// Bearer says that tokens are asked for as SASL OAUTHBEARER instead of as
 	// the password.
 	Bearer bool
-	// Wait is how long a held request blocks, and Idle how long a session stays
-	// open without one, where sessions are runs of requests.
-	Wait, Idle time.Duration
+	// Where sessions are runs of requests, Wait is how long a held one blocks,
+	// Idle how long a session stays open without one, and Timeout how long the
+	// upstream may be silent within one.
+	Wait, Idle, Timeout time.Duration
 }
 
 // TLS is what clients are offered.
@@ -304,7 +305,7 @@ func loopback(addr string) bool {
 }
 
 func (l *configLoader) target(n *strictyaml.Node) {
-	t := Target{Wait: 3 * time.Second, Idle: 5 * time.Minute}
+	t := Target{Wait: 3 * time.Second, Idle: 5 * time.Minute, Timeout: 5 * time.Minute}
 	requests := false // a key that is for those alone
 	var up *strictyaml.Node
 	n.Map(map[string]func(*strictyaml.Node){
@@ -338,6 +339,7 @@ func (l *configLoader) target(n *strictyaml.Node) {
 		"tokens":    func(n *strictyaml.Node) { t.Bearer = n.OneOf("password", "oauthbearer") == "oauthbearer" },
 		"wait":      func(n *strictyaml.Node) { t.Wait, requests = n.Duration(), true },
 		"idle":      func(n *strictyaml.Node) { t.Idle, requests = n.Duration(), true },
+		"timeout":   func(n *strictyaml.Node) { t.Timeout, requests = n.Duration(), true },
 		"grpc":      func(n *strictyaml.Node) { n.Problem("grpc is not supported by this version") },
 	})
 	if up != nil {
@@ -347,7 +349,7 @@ func (l *configLoader) target(n *strictyaml.Node) {
 		}
 		l.upstream(up, &t.Upstream, p)
 		if requests && p != nil && !p.Requests {
-			n.Problem("wait and idle are for stores over HTTP")
+			n.Problem("wait, idle and timeout are for stores over HTTP")
 		}
 	}
 	switch {

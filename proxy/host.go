@@ -187,6 +187,8 @@ func (h *host) end() {
 
 func (h *host) Wait() time.Duration { return h.target.config.Wait }
 
+func (h *host) Timeout() time.Duration { return h.target.config.Timeout }
+
 func (h *host) Draining() <-chan struct{} { return h.target.engine.drains }
 
 func (h *host) Keep(make func() any) any { return h.target.keep.get(make) }

@@ -76,15 +76,19 @@ func (g *gate) pass(ctx context.Context, s protocols.Session, t protocols.Ticket
 	}
 	out.Status = resp.StatusCode
 	err = g.answer(ctx, op, out, &Answer{
-		Status: resp.StatusCode, Header: resp.Header, Body: &quietReader{r: resp.Body, timer: g.up.quiet}, Ticket: t, Limits: limits, Out: out, Scrub: t.Decision().Scrub,
+		Status: resp.StatusCode, Header: resp.Header, Body: &quietReader{r: resp.Body, up: g.up}, Ticket: t, Limits: limits, Out: out, Scrub: t.Decision().Scrub,
 	})
 	if err == nil {
 		g.answered(resp)
 		return nil
 	}
+	late := g.up.late.Load()
 	g.hangUp()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return errors.Join(context.Cause(ctx), err)
+	case late:
+		return silent(err)
 	}
 	return err
 }

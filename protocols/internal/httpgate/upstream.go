@@ -7,11 +7,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
@@ -21,15 +21,14 @@ import (
 const (
 	// maxHead bounds an answer's status line and header.
 	maxHead = 256 << 10
-	// maxAsked bounds an answer to the proxy's own requests.
+	// maxAsked bounds an answer to the proxy's own requests, and askTime how long
+	// it may take.
 	maxAsked = 32 << 20
+	askTime  = 30 * time.Second
 	// freshTime is how long a connection may have been idle and still takes a
 	// request that must not be sent twice.
 	freshTime = time.Second
 )
-
-// quietTime is how long an upstream may be silent within a request.
-var quietTime = 5 * time.Minute
 
 // upstream is a connection to the store, of one session.
 type upstream struct {
@@ -41,17 +40,19 @@ type upstream struct {
 	session string
 	since   time.Time // of its last answer's end
 
-	quiet *time.Timer // interrupts the connection, where the upstream is silent for too long
-	over  func() bool // ends what the exchange began: an interrupt with its context
+	timeout time.Duration // how long the upstream may be silent within a request
+	quiet   *time.Timer   // interrupts the connection, where the upstream is silent for too long
+	late    atomic.Bool   // it was
+	over    func() bool   // ends what the exchange began: an interrupt with its context
 }
 
 // expect makes the upstream's silence, and the context's end, interrupt the
 // connection until the exchange is rested.
 func (u *upstream) expect(ctx context.Context) {
 	if u.quiet == nil {
-		u.quiet = time.AfterFunc(quietTime, u.conn.Interrupt)
+		u.quiet = time.AfterFunc(u.timeout, func() { u.late.Store(true); u.conn.Interrupt() })
 	} else {
-		u.quiet.Reset(quietTime)
+		u.quiet.Reset(u.timeout)
 	}
 	u.over = context.AfterFunc(ctx, u.conn.Interrupt)
 }
@@ -105,7 +106,7 @@ func (g *gate) dial(ctx context.Context, s protocols.Session) error {
 		}
 	}
 	h := &headReader{r: up, left: -1}
-	g.up = &upstream{conn: up, head: h, reader: bufio.NewReaderSize(h, 64<<10), fixed: fixedHeader(g.api, cred), session: s.ID()}
+	g.up = &upstream{conn: up, head: h, reader: bufio.NewReaderSize(h, 64<<10), fixed: fixedHeader(g.api, cred), session: s.ID(), timeout: g.host.Timeout()}
 	return nil
 }
 
@@ -180,21 +181,25 @@ func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, se
 		if err == nil {
 			return resp, nil
 		}
+		late := g.up.late.Load()
 		g.hangUp()
 		var d *protocols.Denial
-		var timeout net.Error
 		switch {
 		case errors.As(err, &d):
 			return nil, err
+		case late:
+			return nil, silent(err)
 		case reused && again && ctx.Err() == nil:
 			continue // it was closed while it was idle
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case errors.As(err, &timeout) && timeout.Timeout():
-			return nil, &unavailable{status: http.StatusGatewayTimeout, what: "the upstream did not answer in time", err: err}
 		}
 		return nil, &unavailable{status: http.StatusBadGateway, what: "the upstream did not answer as HTTP asks", err: err}
 	}
+}
+
+func silent(err error) error {
+	return &unavailable{status: http.StatusGatewayTimeout, what: "the upstream did not answer in time", err: err}
 }
 
 func (g *gate) try(ctx context.Context, m *message, send func(up protocols.Upstream, b []byte) error) (*http.Response, error) {
@@ -240,7 +245,7 @@ func (g *gate) answered(resp *http.Response) {
 
 // ask sends a request of the proxy's own.
 func (g *gate) ask(ctx context.Context, s protocols.Session, method string, path []string, query url.Values) (int, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, askTime, silent(errors.New("the proxy's own request took too long")))
 	defer cancel()
 	send := func(up protocols.Upstream, b []byte) error { return up.Control(protocols.ControlOwn, b) }
 	resp, err := g.exchange(ctx, s, &message{method: method, target: targetOf(path, query)}, send, true)
@@ -252,7 +257,14 @@ func (g *gate) ask(ctx context.Context, s protocols.Session, method string, path
 		err = errors.New("the answer is too long")
 	}
 	if err != nil {
+		late := g.up.late.Load()
 		g.hangUp()
+		switch {
+		case ctx.Err() != nil:
+			return 0, nil, context.Cause(ctx)
+		case late:
+			return 0, nil, silent(err)
+		}
 		return 0, nil, Broken("the upstream's answer to the proxy's own request broke off", err)
 	}
 	g.answered(resp)
@@ -269,14 +281,16 @@ func onlyReads(f *facts.Facts) bool {
 	return true
 }
 
-// quietReader ends a body that is silent for too long.
+// quietReader reads an answer's body, which may be silent for so long.
 type quietReader struct {
-	r     io.Reader
-	timer *time.Timer
+	r  io.Reader
+	up *upstream
 }
 
 func (q *quietReader) Read(b []byte) (int, error) {
 	n, err := q.r.Read(b)
-	q.timer.Reset(quietTime)
+	if err == nil {
+		q.up.quiet.Reset(q.up.timeout)
+	}
 	return n, err
 }
