@@ -287,7 +287,7 @@ func TestVectorHalfAnswers(t *testing.T) {
 					}
 				}
 			})
-			p := startRobust(t, permissive, url, "", "timeout: 300ms, ")
+			p := startRobust(t, permissive, url, "", "timeout: 1s, ")
 			began := time.Now()
 			got := p.scroll(t, `{"limit":5}`)
 			if c.status == -1 {
