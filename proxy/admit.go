@@ -425,8 +425,14 @@ func (s *session) recordProblem(u *protocols.Unit, problem error, now time.Time)
 // hideLiterals is the text with what stands between quotes hidden, where any
 // class is defined. It only ever hides too much.
 func (e *Engine) hideLiterals(text string) string {
-	if len(e.policy.Load().Columns) == 0 || !strings.ContainsAny(text, "'$") {
+	first := strings.IndexAny(text, "'\"$")
+	if len(e.policy.Load().Columns) == 0 || first < 0 {
 		return bound(text, 64<<10)
+	}
+	// Where a quote need not begin or end a constant, all behind the first one
+	// is hidden.
+	if strings.ContainsAny(text, "\"$\\#") || strings.Contains(text, "--") || strings.Contains(text, "/*") {
+		return bound(text[:first], 64<<10) + "…"
 	}
 	var b strings.Builder
 	in := false

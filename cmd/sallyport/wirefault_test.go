@@ -12,122 +12,16 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
 )
 
-// fault says what happens to a connection and when: before the message number
-// at of one direction, counted from 0, the start-up packet being one.
-type fault struct {
-	kind     string // cut, reset, half, stall
-	toServer bool
-	at       int
-}
-
-// faultRelay forwards connections to a server on the loopback and breaks those
-// of the test's client as the current fault says.
-type faultRelay struct {
-	listener net.Listener
-	server   string
-	round    atomic.Pointer[faultRound]
-}
-
-// faultRound is a fault, nil for none, and what became of it. It belongs to the
-// connections that began in its time: those of the round before may still be
-// ending.
-type faultRound struct {
-	*fault
-	fired   atomic.Bool
-	stalled chan struct{} // closed when a stall begins
-	release chan struct{} // closed when it shall end
-}
-
-func startFaultRelay(t *testing.T, server string) *faultRelay {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	r := &faultRelay{listener: l, server: server}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go r.serve(c.(*net.TCPConn))
-		}
-	}()
-	return r
-}
-
-func (r *faultRelay) address() string { return r.listener.Addr().String() }
-
-// arm sets the fault of the next connection.
-func (r *faultRelay) arm(f *fault) *faultRound {
-	round := &faultRound{fault: f, stalled: make(chan struct{}), release: make(chan struct{})}
-	r.round.Store(round)
-	return round
-}
-
-func (r *faultRelay) serve(client *net.TCPConn) {
-	defer client.Close()
-	up, err := net.Dial("tcp", r.server)
-	if err != nil {
-		return
-	}
-	server := up.(*net.TCPConn)
-	defer server.Close()
-	var f *faultRound
-	first, err := readPacket(client, true)
-	if err != nil {
-		return
-	}
-	if bytes.Contains(first, []byte("application_name\x00wire\x00")) {
-		f = r.round.Load()
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.forward(client, server, nil, f, false)
-	}()
-	r.forward(server, client, first, f, true)
-	<-done
-}
-
-// forward copies messages and ends both connections where one ends.
-func (r *faultRelay) forward(dst, src *net.TCPConn, first []byte, f *faultRound, toServer bool) {
-	defer dst.Close()
-	defer src.Close()
-	for n := 0; ; n++ {
-		m := first
-		if n > 0 || first == nil {
-			var err error
-			if m, err = readPacket(src, false); err != nil {
-				return
-			}
-		}
-		if f != nil && f.fault != nil && f.toServer == toServer && f.at == n {
-			f.fired.Store(true)
-			switch f.kind {
-			case "half":
-				_, _ = dst.Write(m[:len(m)/2])
-			case "reset":
-				_, _ = dst.SetLinger(0), src.SetLinger(0)
-			case "stall":
-				close(f.stalled)
-				<-f.release
-			}
-			return
-		}
-		if _, err := dst.Write(m); err != nil {
-			return
-		}
-	}
+// pgFraming is how PostgreSQL's messages are told apart.
+var pgFraming = framing{
+	read: readPacket,
+	mine: func(first []byte) bool { return bytes.Contains(first, []byte("application_name\x00wire\x00")) },
 }
 
 // readPacket reads one message; a start-up packet has no type.
@@ -176,10 +70,10 @@ func faultScript(run int) []wireStep {
 func TestWireFaults(t *testing.T) {
 	s := startPostgreSQL(t, throwaway.Options{Settings: map[string]string{"log_statement": "all", "log_line_prefix": "%u|"}}, wireSchema)
 	sql(t, s, "shop", "CREATE ROLE ana LOGIN PASSWORD 'ana-secret'")
-	upstream := startFaultRelay(t, s.Address())
+	upstream := startFaultRelay(t, s.Address(), pgFraming)
 	port := freePort(t)
 	proxy := startProxy(t, permissive, target{name: "shop", port: port, password: "ana-secret", upstream: "postgres://ana@" + upstream.address() + "/shop?sslmode=disable"})
-	client := startFaultRelay(t, fmt.Sprintf("127.0.0.1:%d", port))
+	client := startFaultRelay(t, fmt.Sprintf("127.0.0.1:%d", port), pgFraming)
 	control, err := pgx.Connect(context.Background(), s.URL(s.User, "shop"))
 	if err != nil {
 		t.Fatal(err)
@@ -205,19 +99,7 @@ func TestWireFaults(t *testing.T) {
 	play(client, nil)
 	p.quiet(t)
 	before := runtime.NumGoroutine()
-	for name, relay := range map[string]*faultRelay{"client": client, "upstream": upstream} {
-		for _, toServer := range []bool{true, false} {
-			for _, kind := range []string{"cut", "reset", "half", "stall"} {
-				at := 0
-				for play(relay, &fault{kind: kind, toServer: toServer, at: at}) {
-					at++
-				}
-				if at < 5 {
-					t.Errorf("%s, %s, to the server %v: only %d messages", name, kind, toServer, at)
-				}
-			}
-		}
-	}
+	everyFault(t, map[string]*faultRelay{"client": client, "upstream": upstream}, play)
 	p.quiet(t)
 	if play(client, nil) {
 		t.Error("a fault without one")
@@ -268,17 +150,6 @@ func playFault(t *testing.T, addr string, round *faultRound, run int) bool {
 		t.Errorf("run %d: the client waits for ever: %v", run, err)
 	}
 	return err == nil
-}
-
-// awaitGoroutines waits for what a session has started to end.
-func awaitGoroutines(t *testing.T, most int) {
-	t.Helper()
-	for end := time.Now().Add(wirePatience); runtime.NumGoroutine() > most; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			b := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines stay, want %d at most:\n%s", runtime.NumGoroutine(), most, b[:runtime.Stack(b, true)])
-		}
-	}
 }
 
 // compareLogs wants every marked statement of PostgreSQL's log in a transcript.

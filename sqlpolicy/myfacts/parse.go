@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/pingcap/tidb/pkg/parser"
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -65,8 +66,21 @@ func problemOf(p piece, err error) *facts.Problem {
 	if i := strings.Index(message, "near \""); i >= 0 {
 		message = "near " + message[i+5:]
 	}
+	// The parser quotes the rest of the text, and the record and the log must not
+	// have its constants: the first word tells where it is.
+	if at := strings.Index(message, "near \""); at >= 0 {
+		rest := message[at+len("near \""):]
+		end := strings.IndexFunc(rest, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) })
+		if end == 0 {
+			end = 1 // a sign, or a quote
+		}
+		if end > 0 {
+			rest = strings.ToValidUTF8(rest[:min(end, len(rest))], "")
+		}
+		message = message[:at] + "near \"" + rest + "\""
+	}
 	if len(message) > 200 {
-		message = message[:200] + "…"
+		message = strings.ToValidUTF8(message[:200], "") + "…"
 	}
 	return &facts.Problem{Code: "42000", At: p.from, Unparsed: true, Message: "the statement was not understood: " + strings.TrimSpace(message),
 		Hint: "Sallyport forwards only what it can analyse; docs/mysql.md lists what of MariaDB's own syntax that is."}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/mysettings"
 )
 
@@ -170,12 +171,36 @@ func (o *one) prepare(s *ast.PrepareStmt) {
 		return
 	}
 	// What cannot be prepared through the proxy is refused now.
-	if _, err := o.nested(text); err != nil {
+	inner, err := o.nested(text)
+	if err != nil {
 		o.fail(err)
 		return
 	}
+	o.preparedConstants(inner.Facts)
 	o.effect(facts.Effect{Action: facts.SessionSet, Verb: "PREPARE"})
 	o.changes().Prepare = map[string]catalog.Prepared{strings.ToLower(s.Name): {Text: text, Path: o.view.SearchPath, Settings: o.view.Settings}}
+}
+
+// preparedConstants marks the text that PREPARE has as one that meets all that
+// the constants in it meet, so that the record hides it with them.
+func (o *one) preparedConstants(inner *facts.Facts) {
+	var flow lineage.Flow
+	at := len(o.f.Tables)
+	for _, c := range inner.Constants {
+		for _, ref := range c.Columns {
+			flow = lineage.Merge(flow, lineage.Of(facts.ColumnRef{Table: at + ref.Table, Column: ref.Column}))
+		}
+	}
+	if len(flow) == 0 {
+		return
+	}
+	o.f.Tables = append(o.f.Tables, inner.Tables...)
+	l := o.s.lexed
+	for i := o.s.first; i < o.s.last; i++ {
+		if t := l.tokens[i]; t.kind == tokString {
+			o.consts.Meet([]int{o.consts.Literal(t.from, t.to)}, flow)
+		}
+	}
 }
 
 // preparedName is a prepared statement's name as the view has it, "" where it
