@@ -34,10 +34,15 @@ func (t *ticket) Reserve(most facts.Usage) error {
 	return nil
 }
 
+// mostTokens bounds what a client asks for, or an upstream tells, so that sums
+// and costs of it do not overflow.
+const mostTokens = 1 << 40
+
 // taken is what a usage takes of a budget. A model that has no price cannot be
 // asked under a budget of cost.
 func (t *ticket) taken(m *meter, u facts.Usage) (facts.Spent, error) {
 	var out facts.Spent
+	u.Input, u.Output = min(max(0, u.Input), mostTokens), min(max(0, u.Output), mostTokens)
 	if m.budget.Tokens > 0 {
 		out.Tokens = max(1, u.Input+u.Output)
 	}

@@ -111,8 +111,13 @@ func (s *stream) event(ev *event) error {
 	return nil
 }
 
+// note keeps what is told of the usage: some tell what it is so far, again and
+// again, and it never becomes less.
 func (s *stream) note(v *httpgate.Value) {
 	if u, ok := usageOf(v); ok {
+		if s.usage != nil {
+			u.Input, u.Output = max(u.Input, s.usage.Input), max(u.Output, s.usage.Output)
+		}
 		s.usage = &u
 	}
 }
