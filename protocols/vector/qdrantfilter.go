@@ -3,6 +3,7 @@ package vector
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -139,7 +140,7 @@ func (o *operation) condition(table int, v *httpgate.Value, prefix string) (pick
 		o.uses(facts.UseEqual, ref, "a filter on what is empty")
 		return true, true, err
 	case v.Get("has_id").Has():
-		return true, false, only(v, "a condition", "has_id")
+		return v.Get("has_id").Count > 0, false, only(v, "a condition", "has_id") // none, and so all under must_not
 	case v.Get("has_vector").Has():
 		return false, false, only(v, "a condition", "has_vector")
 	case v.Get("slice").Has():
@@ -211,15 +212,12 @@ func (o *operation) match(v *httpgate.Value, ref facts.ColumnRef) (bool, error) 
 	case "value":
 		o.uses(facts.UseEqual, ref, "a filter")
 		return true, nil
-	case "any":
-		o.uses(facts.UseEqual, ref, "a filter")
-		return true, nil
-	case "except":
+	case "any", "except": // of an empty list they pick none or all, and so does the other under must_not
 		o.uses(facts.UseEqual, ref, "a filter")
 		return with.Count > 0, nil
 	case "text", "text_any", "phrase":
 		o.uses(facts.UseCompare, ref, "a text filter")
-		return with.Text != "", nil
+		return strings.ContainsFunc(with.Text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }), nil // else there is no word to look for
 	}
 	return false, refuse("the match %.40q is not known to the proxy", v.Names[0])
 }

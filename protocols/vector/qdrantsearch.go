@@ -233,6 +233,7 @@ func qdrantSearch(verb string, members []string, batch bool) func(o *operation) 
 		}
 		var shown []facts.ColumnRef
 		var orderBy string
+		total := int64(0)
 		for _, v := range searches {
 			by, cols, err := o.search(name, table, v, verb)
 			if err != nil {
@@ -242,11 +243,19 @@ func qdrantSearch(verb string, members []string, batch bool) func(o *operation) 
 				return refuse("the searches of a batch are ordered by different keys")
 			}
 			orderBy = max(orderBy, by)
+			if n := o.last().Limit; n < facts.NoLimit-total {
+				total += n
+			} else {
+				total = facts.NoLimit
+			}
 			for _, c := range o.ordered(table, cols, by) {
 				if !slices.Contains(shown, c) {
 					shown = append(shown, c)
 				}
 			}
+		}
+		for i := range o.f.Effects { // many small searches are a large one
+			o.f.Effects[i].Limit = max(o.f.Effects[i].Limit, total)
 		}
 		o.result("point", shown...)
 		points := &shape{kind: array, row: true, elem: point(name.Name, orderBy)}
