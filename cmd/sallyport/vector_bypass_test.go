@@ -231,3 +231,42 @@ func TestVectorLists(t *testing.T) {
 		}
 	}
 }
+
+// TestVectorWhatIsNotHeld shows the channels of vector stores that
+// docs/threat-model.md names: each of these answers differs between two stores
+// that differ only in what nobody may see. One that does not any more is held
+// now, and the document says too little.
+func TestVectorWhatIsNotHeld(t *testing.T) {
+	up := map[string]string{"qdrant1": startQdrant(t), "qdrant2": startQdrant(t)}
+	for name, address := range up {
+		base, key := "http://"+address+"/collections/people", []string{"api-key", "backend-key"}
+		if s := do(t, "PUT", base, "", `{"vectors":{"size":2,"distance":"Dot"}}`, key...); s.status != 200 {
+			t.Fatal(s)
+		}
+		points := `{"points":[{"id":1,"vector":[1,2],"payload":{"email":"a@example.com"}},{"id":2,"vector":[3,1],"payload":{}}]}`
+		if name == "qdrant2" {
+			points = `{"points":[{"id":1,"vector":[5,2],"payload":{"email":"b@example.com"}},{"id":2,"vector":[3,1],"payload":{"email":"c@example.com"}}]}`
+		}
+		if s := do(t, "PUT", base+"/points?wait=true", "", points, key...); s.status != 200 {
+			t.Fatal(s)
+		}
+	}
+	p := startVector(t, storePolicy, up)
+	for what, r := range map[string][2]string{
+		"scores tell what embeddings are":   {"/points/query", `{"query":[1,0]}`},
+		"which points have a classed key":   {"/points/scroll", `{"with_payload":true}`},
+		"a count of what is not empty":      {"/points/count", `{"filter":{"must_not":[{"is_empty":{"key":"email"}}]}}`},
+		"order by similarity to each other": {"/points/query", `{"query":1}`},
+	} {
+		var got [2]string
+		for i := range got {
+			a := do(t, "POST", fmt.Sprintf("http://%s/collections/people%s", p.at[fmt.Sprintf("qdrant%d", i+1)], r[0]), "worker-token", r[1])
+			if got[i] = canonical(a.body); a.status != 200 || strings.Contains(a.body, "@example.com") || strings.Contains(a.body, `"vector"`) {
+				t.Errorf("%s: %d %s", what, a.status, a.body)
+			}
+		}
+		if got[0] == got[1] {
+			t.Errorf("%s: both stores answer alike: %s", what, got[0])
+		}
+	}
+}
