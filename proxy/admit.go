@@ -407,7 +407,7 @@ func (s *session) recordProblem(u *protocols.Unit, problem error, now time.Time)
 	}
 	id := s.statements.Add(1)
 	// Without facts nobody knows which of its words are values of a class.
-	e := &replay.Event{Type: replay.TypeStatement, At: now, ID: id, Kind: kinds[u.Kind], Text: s.engine.hideLiterals(u.Text), Problem: p, Policy: s.engine.policy.Load().Hash}
+	e := &replay.Event{Type: replay.TypeStatement, At: now, ID: id, Kind: kinds[u.Kind], Text: s.engine.hideFound(s.engine.hideLiterals(u.Text)), Problem: p, Policy: s.engine.policy.Load().Hash}
 	err := s.record.Append(e)
 	if err == nil {
 		err = s.record.Append(&replay.Event{Type: replay.TypeError, At: now, ID: id, Code: p.Code, Message: p.Message})
@@ -420,6 +420,21 @@ func (s *session) recordProblem(u *protocols.Unit, problem error, now time.Time)
 	}
 	s.target.counts.decided(false, s.engine.now().Sub(now))
 	return p
+}
+
+// hideFound is the text with what the policy's detectors find in it hidden.
+func (e *Engine) hideFound(text string) string {
+	p := e.policy.Load()
+	d, err := p.Detector(p.Detects(), e.keys.Hash)
+	if err != nil {
+		return "…" // who knows what it holds
+	}
+	found := d.FindNested([]byte(text))
+	for i := len(found) - 1; i >= 0; i-- {
+		f := found[i]
+		text = text[:f.From] + e.hidden(text[f.From:f.To]) + text[f.To:]
+	}
+	return text
 }
 
 // hideLiterals is the text with what stands between quotes hidden, where any

@@ -39,8 +39,8 @@ func TestLLMNested(t *testing.T) {
 		{"responses", `{"model":"tiny","store":false,"input":[{"type":"function_call_output","call_id":"1","output":"{\"to\":\"bob\\u0040example.com\"}"}]}`, 200, `{\"to\":\"b***@example.com\"}`, ""},
 		{"responses", `{"model":"tiny","store":false,"input":[],"instructions":"ask EMP-1234","prompt":{"id":"p","variables":{"who":"EMP-1234"}}}`, 200, "ask [redacted]", ""},
 		{"chat/completions", `{"model":"tiny-bob@example.com","messages":[]}`, 403, "", "model's name"},
-		{"chat/completions/EMP-1234", `{"metadata":{}}`, 403, "", "cannot be masked"},
-		{"chat/completions/x?after=bob%40example.com", `{"metadata":{}}`, 403, "", "cannot be masked"},
+		{"chat/completions/EMP-1234", `{"metadata":{}}`, 403, "", "detectors look for"},
+		{"chat/completions/x?after=bob%40example.com", `{"metadata":{}}`, 403, "", "detectors look for"},
 		{"embeddings", `{"model":"tiny","input":["EMP-1234","bob@example.com"]}`, 200, `["[redacted]","b***@example.com"]`, ""},
 		{"embeddings", `{"model":"tiny","input":["a",7]}`, 403, "", "token numbers"},
 		{"embeddings", `{"model":"tiny","input":[["a",1,2]]}`, 403, "", "token numbers"},
@@ -108,6 +108,15 @@ func TestLLMNested(t *testing.T) {
 		}
 		if texts[0] != masked || texts[1] != masked {
 			t.Errorf("in pieces of %d: %v, want %s", size, texts, masked)
+		}
+	}
+	if status, _ := p.ask(t, "rag", "GET", "/v1/nowhere/EMP-1234", ""); status != 404 {
+		t.Errorf("an unknown route: %d", status)
+	}
+	records := p.records(t)
+	for _, secret := range []string{"bob", "ana", "EMP-1234", "EMP\\u", "4111", "u0034111"} {
+		if i := strings.Index(records, secret); i >= 0 {
+			t.Errorf("%s stands in a transcript: …%s…", secret, records[max(0, i-200):min(len(records), i+60)])
 		}
 	}
 }

@@ -243,7 +243,7 @@ func TestLLMRequests(t *testing.T) {
 		t.Errorf("the upstream got the key %q", key)
 	}
 	records := p.records(t)
-	for _, secret := range []string{"bob@example.com", "4111", "078-05-1120", "EMP-1234", "backend-key", "rag-token"} {
+	for _, secret := range []string{"bob@example.com", "4111 1111", "4111111111111111", "078-05-1120", "EMP-1234", "backend-key", "rag-token"} {
 		if strings.Contains(records, secret) {
 			t.Errorf("%s stands in a transcript", secret)
 		}

@@ -159,6 +159,9 @@ func (o *operation) describe(r *httpgate.Request) error {
 	if err != nil {
 		return err
 	}
+	if all != nil && o.named(all) {
+		return httpgate.Problem(http.StatusForbidden, "the path, the query or the model's name holds a value that the policy's detectors look for", "Values belong into the body.")
+	}
 	o.Facts = &facts.Facts{Texts: true, Outputs: []facts.Output{{Name: "answer", Type: facts.Type{Kind: facts.KindJSON}}}}
 	text := []byte(r.Method + " /" + strings.Join(r.Path, "/"))
 	if len(r.Query) > 0 {
@@ -249,9 +252,6 @@ func (o *operation) admitted(t protocols.Ticket) error {
 	if o.detector != nil && o.opaque != "" {
 		return blind("the request holds "+o.opaque+", which no detector can look into", t)
 	}
-	if o.detector != nil && o.named() {
-		return blind("the path, the query or the model's name holds a value that cannot be masked there", t)
-	}
 	if o.detector != nil && o.endpoint.answer == rawAnswer {
 		return blind("the answer is a file, which no detector can look into", t)
 	}
@@ -268,8 +268,9 @@ func (o *operation) admitted(t protocols.Ticket) error {
 	return nil
 }
 
-// named says that a value stands where it names what is asked for.
-func (o *operation) named() bool {
+// named says that a value stands where it names what is asked for: there it
+// could neither be masked nor kept out of the facts, which are recorded.
+func (o *operation) named(d *mask.Detector) bool {
 	words := append([]string{}, o.Path...)
 	for name, values := range o.Query {
 		words = append(append(words, name), values...)
@@ -277,7 +278,7 @@ func (o *operation) named() bool {
 	if o.body != nil {
 		words = append(words, o.body.Get("model").Text)
 	}
-	return slices.ContainsFunc(words, func(w string) bool { return len(o.detector.FindNested([]byte(w))) > 0 })
+	return slices.ContainsFunc(words, func(w string) bool { return len(d.FindNested([]byte(w))) > 0 })
 }
 
 // usualAnswer is what is reserved for an answer of which nobody says how long
