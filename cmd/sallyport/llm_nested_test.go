@@ -176,6 +176,7 @@ func responseStream(text string) []string {
 // TestLLMResponsesSDK: the official SDKs read a stream of the responses API.
 // The endpoint is a double: Ollama as it can be built here has none.
 func TestLLMResponsesSDK(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	d.set(sayEvents(responseStream("Write to ana@example.com or EMP-1234, she's in.")...))
 	p := startLLM(t, llmPolicy, d.URL)

@@ -152,6 +152,7 @@ func TestVectorEncodings(t *testing.T) {
 // TestVectorNames: a name that is made, moved or renamed through the proxy
 // means what it means in the store, at once, and past it within a second.
 func TestVectorNames(t *testing.T) {
+	t.Parallel()
 	qdrant, chroma := startQdrant(t), startChroma(t)
 	seedQdrant(t, qdrant, "ana")
 	ids := seedChroma(t, chroma, "ana")
@@ -206,6 +207,7 @@ func TestVectorNames(t *testing.T) {
 
 // TestVectorLists: a list has the collections that the identity may reach.
 func TestVectorLists(t *testing.T) {
+	t.Parallel()
 	qdrant, chroma := startQdrant(t), startChroma(t)
 	seedQdrant(t, qdrant, "ana")
 	seedChroma(t, chroma, "ana")
@@ -237,6 +239,7 @@ func TestVectorLists(t *testing.T) {
 // that differ only in what nobody may see. One that does not any more is held
 // now, and the document says too little.
 func TestVectorWhatIsNotHeld(t *testing.T) {
+	t.Parallel()
 	up := map[string]string{"qdrant1": startQdrant(t), "qdrant2": startQdrant(t)}
 	for name, address := range up {
 		base, key := "http://"+address+"/collections/people", []string{"api-key", "backend-key"}

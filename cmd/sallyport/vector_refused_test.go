@@ -14,6 +14,7 @@ import (
 // a delete without a filter and of a large scroll, and that the scroll passes
 // once it is granted. No classed value is in what they see.
 func TestVectorClientsRefused(t *testing.T) {
+	t.Parallel()
 	qdrant, chroma := startQdrant(t), startChroma(t)
 	seedQdrant(t, qdrant, "ana")
 	seedChroma(t, chroma, "ana")

@@ -198,6 +198,7 @@ func vectorScript(t testing.TB, script string, args ...string) string {
 // with their own token in the place of the store's key, and compares all that
 // they are told.
 func TestVectorClients(t *testing.T) {
+	t.Parallel()
 	qdrant, chroma := startQdrant(t), startChroma(t)
 	p := startVector(t, permissive, map[string]string{"qdrant": qdrant, "chroma": chroma})
 	for _, c := range []struct{ script, direct, key, proxy, last string }{
