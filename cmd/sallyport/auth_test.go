@@ -26,6 +26,7 @@ import (
 
 // TestUpstreamAuthentication takes each way in that a server asks for.
 func TestUpstreamAuthentication(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{TLS: true, HBA: []string{
 		"host m all 127.0.0.1/32 md5", "host p all 127.0.0.1/32 password", "host t all 127.0.0.1/32 trust", "host n all 127.0.0.1/32 reject",
 		"hostssl s all 127.0.0.1/32 scram-sha-256", "host shop all 127.0.0.1/32 scram-sha-256",
@@ -79,6 +80,7 @@ func TestUpstreamAuthentication(t *testing.T) {
 // TestUpstreamCertificate logs in upstream with a client certificate, which
 // stands for the role that it names and no other.
 func TestUpstreamCertificate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	ca := writeCertificate(t, dir, "backend")
 	for path, mode := range map[string]os.FileMode{ca: 0o644, dir: 0o755, filepath.Dir(dir): 0o755} { // the server reads it, as another user
@@ -120,6 +122,7 @@ func tryConnect(conn string) error {
 // TestClientTLS: libpq insists on TLS, the right name and channel binding;
 // plaintext is refused.
 func TestClientTLS(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{})
 	port := freePort(t)
 	p := startProxy(t, "version: 1\n", target{name: "shop", port: port, password: "backend-secret",

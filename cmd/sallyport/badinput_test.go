@@ -33,6 +33,7 @@ func portOf(t *testing.T, conn string) string {
 // TestHugeStatements: texts that would overflow the parser's stack are refused
 // before it, the connection goes on, and each refusal is recorded.
 func TestHugeStatements(t *testing.T) {
+	t.Parallel()
 	p, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	for name, text := range map[string]string{
@@ -81,6 +82,7 @@ func awaitSessions(t *testing.T, p *testProxy, want int) {
 // TestHostileBytes: what is no PostgreSQL ends its own connection and nothing
 // else.
 func TestHostileBytes(t *testing.T) {
+	t.Parallel()
 	_, _, conn := shopProxy(t)
 	address := net.JoinHostPort("127.0.0.1", portOf(t, conn))
 	startup := func(version uint32, body string) string {
@@ -125,6 +127,7 @@ func TestHostileBytes(t *testing.T) {
 // TestHostileMessages: after the login, a message of 2 GB, a negative length
 // and an unknown type each end the session with 08P01.
 func TestHostileMessages(t *testing.T) {
+	t.Parallel()
 	_, _, conn := shopProxy(t)
 	for name, bytes := range map[string]string{
 		"2 GB": "Q\x7f\xff\xff\xff", "over the limit": "Q\x10\x00\x00\x00", "negative": "Q\xff\xff\xff\xff", "tiny": "Q\x00\x00\x00\x03", "unknown": "!\x00\x00\x00\x04",
@@ -146,6 +149,7 @@ func TestHostileMessages(t *testing.T) {
 // TestUpstreamDown: a proxy whose upstream is not there says so, and serves
 // once it is back.
 func TestUpstreamDown(t *testing.T) {
+	t.Parallel()
 	_, s, conn := shopProxy(t)
 	c := connect(t, conn)
 	must(t, c, "SELECT 1")
@@ -166,6 +170,7 @@ func TestUpstreamDown(t *testing.T) {
 
 // TestUpstreamDiesInResult: rows stop with an error, not with an end.
 func TestUpstreamDiesInResult(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, "version: 1\n")
 	s, conn := h.server, twinConn(h.port)
 	c := connect(t, conn)
@@ -188,6 +193,7 @@ func TestUpstreamDiesInResult(t *testing.T) {
 
 // TestClientDiesInResult: the session ends, its record says so.
 func TestClientDiesInResult(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, "version: 1\n")
 	p, conn := h.testProxy, twinConn(h.port)
 	s := dialRaw(t, conn)
@@ -207,6 +213,7 @@ func TestClientDiesInResult(t *testing.T) {
 // TestFullDisk: with no room for the record, statements are refused, loudly,
 // and nothing goes upstream.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{Settings: map[string]string{"log_statement": "all"}}, readFile(t, filepath.Join("demo", "shop.sql")))
 	port := freePort(t)
 	p := startProxy(t, "version: 1\n", target{name: "shop", port: port, password: "backend-secret",
@@ -265,6 +272,7 @@ func limitedChild(t *testing.T, blocks int, args ...string) (*exec.Cmd, *logBuff
 
 // TestTooManySessions: the limit is told, and a session that ends makes room.
 func TestTooManySessions(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{})
 	port := freePort(t)
 	p := writeProxy(t, "version: 1\n", target{name: "shop", port: port, password: "backend-secret",

@@ -99,6 +99,7 @@ func runApp(t *testing.T, env []string, mode string, command []string) []string 
 // bound where the client can: a masked value and a refusal that reads as any
 // other error of the database. docs/clients.md is what was seen.
 func TestClients(t *testing.T) {
+	t.Parallel()
 	plain := startClientPair(t, permissive)
 	guarded := startTLSPair(t, readFile(t, filepath.Join("..", "..", "testdata", "noninterference", "policy.yaml")))
 	clientMatrix{test: "TestClients", steps: clientSteps, apps: clientApps, refusal: "42501"}.run(t, plain, guarded)

@@ -84,6 +84,7 @@ var psqlCommands = []string{
 // TestPsqlDescribes runs the family of \d, which must read as PostgreSQL's
 // own.
 func TestPsqlDescribes(t *testing.T) {
+	t.Parallel()
 	p := startClientPair(t, permissive)
 	for _, c := range psqlCommands {
 		out := p.same(t, c+"\n", "psql", "-X")
@@ -96,6 +97,7 @@ func TestPsqlDescribes(t *testing.T) {
 // TestPsqlDescribesUnderClasses: with classes in force psql's own queries are
 // still let pass; only statistics are redacted.
 func TestPsqlDescribesUnderClasses(t *testing.T) {
+	t.Parallel()
 	p := startClientPair(t, readFile(t, filepath.Join("..", "..", "testdata", "noninterference", "policy.yaml")))
 	for _, c := range psqlCommands {
 		if out := p.run(t, p.proxy, c+"\n", "psql", "-X"); !strings.Contains(c, "missing") && strings.Contains(out, "ERROR") {
@@ -105,6 +107,7 @@ func TestPsqlDescribesUnderClasses(t *testing.T) {
 }
 
 func TestPsqlScripts(t *testing.T) {
+	t.Parallel()
 	p := startClientPair(t, permissive)
 	for _, script := range []string{
 		"SELECT 1;\nSELECT 'two' AS x, NULL AS y;\n",
@@ -136,6 +139,7 @@ func TestPsqlScripts(t *testing.T) {
 }
 
 func TestPgDump(t *testing.T) {
+	t.Parallel()
 	p := startClientPair(t, permissive)
 	p.same(t, "", "pg_dump", "--schema-only")
 	p.same(t, "", "pg_dump", "--data-only", "--inserts", "--table=products")
@@ -147,6 +151,7 @@ func TestPgDump(t *testing.T) {
 // TestSQLAlchemy runs an application on two drivers, direct and through the
 // proxy: introspection, the ORM's unit of work, savepoints, errors, streaming.
 func TestSQLAlchemy(t *testing.T) {
+	t.Parallel()
 	p := startClientPair(t, permissive)
 	python := throwtest.Python(t)
 	script := filepath.Join("..", "..", "testdata", "clients", "sqlalchemy_shop.py")
@@ -173,6 +178,7 @@ func TestSQLAlchemy(t *testing.T) {
 }
 
 func TestPgbench(t *testing.T) {
+	t.Parallel()
 	p := startClientPair(t, permissive)
 	if out := p.run(t, p.proxy, "", "pgbench", "-i", "-q"); strings.Contains(out, "[pgbench:") {
 		t.Fatal(out)

@@ -61,6 +61,7 @@ func serveChild(t *testing.T, config string) *exec.Cmd {
 // that PostgreSQL's own log holds must stand in a transcript, the transcripts
 // must verify after the restart, and a flipped byte must be found.
 func TestKill9(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{Settings: map[string]string{"log_statement": "all", "log_line_prefix": "%u|"}})
 	p := clientPair{server: s}
 	direct := append(os.Environ(), "PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", s.Port), "PGUSER=backend", "PGPASSWORD=backend-secret", "PGDATABASE=shop", "PGSSLMODE=disable")

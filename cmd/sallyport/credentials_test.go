@@ -20,6 +20,7 @@ import (
 // and a password that changes counts for the next login, while open sessions
 // go on.
 func TestBackendUsers(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{}, readFile(t, filepath.Join("demo", "shop.sql")))
 	sql(t, s, "shop", "CREATE ROLE reader LOGIN PASSWORD 'reader-secret'; CREATE ROLE sams LOGIN PASSWORD 'sams-secret'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
 	port := freePort(t)
@@ -108,6 +109,7 @@ func (d *vaultDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // database role; a secret that was rotated is read anew when the old one is
 // refused, and nothing of it reaches a client, the log or a transcript.
 func TestVault(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{}, readFile(t, filepath.Join("demo", "shop.sql")))
 	d := &vaultDouble{t: t, server: s, kv: "backend-secret"}
 	srv := httptest.NewServer(d)

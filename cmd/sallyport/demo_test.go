@@ -11,6 +11,7 @@ import (
 // TestDemo: the demo's walk ends, and each of its steps shows what its title
 // says.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	code, out := runMain(t, "demo", "--once", "--dir", filepath.Join(t.TempDir(), "demo"), "--port", fmt.Sprint(freePort(t)))
 	if code != 0 {
 		t.Fatalf("%d\n%s", code, out)

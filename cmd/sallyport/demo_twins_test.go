@@ -79,6 +79,7 @@ var demoDiffers = []struct{ who, text, postgres, maria string }{
 
 // TestDemoPolicyOnBoth: the demo's policy decides and masks on MariaDB as it does on PostgreSQL, over the same rows.
 func TestDemoPolicyOnBoth(t *testing.T) {
+	t.Parallel()
 	pg := startPostgreSQL(t, throwaway.Options{}, readFile(t, filepath.Join("demo", "shop.sql")))
 	maria := throwtest.SharedMaria(t, throwaway.MariaOptions{})
 	database := throwtest.Database(t, maria, readFile(t, filepath.Join("demo", "shop.mariadb.sql")))

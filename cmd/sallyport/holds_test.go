@@ -391,6 +391,7 @@ func TestHoldWaits(t *testing.T) {
 // TestHoldRunsOnce: what is granted by another process runs once, whoever
 // else asks the same at the same time.
 func TestHoldRunsOnce(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, "version: 1\nrules: [{name: exports, when: '\"public.exports\" in stmt.objects && stmt.action == \"insert\"', then: hold, approvers: {groups: [dba], within: 2m}}]\n")
 	sql(t, h.server, "shop", "CREATE TABLE exports (id int); GRANT ALL ON exports TO backend")
 	const text = "INSERT INTO exports VALUES (1)"
@@ -429,6 +430,7 @@ func TestHoldRunsOnce(t *testing.T) {
 
 // TestHoldWithoutState: where a hold cannot be kept, nothing passes.
 func TestHoldWithoutState(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, strings.Replace(holdPolicy, "within: 1m", "within: 2s", 1))
 	c := h.client(t)
 	id, end := c.start(t, "SELECT * FROM orders")
@@ -470,6 +472,7 @@ func TestHoldWithoutState(t *testing.T) {
 
 // TestHoldOnFullDisk: a hold that cannot be written is a refusal.
 func TestHoldOnFullDisk(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, holdPolicy)
 	h.client(t).passes(t, "SELECT 1") // the schema is stored while there is room
 	h.stop()
@@ -488,6 +491,7 @@ func TestHoldOnFullDisk(t *testing.T) {
 // TestUnprovableHeld: what lineage cannot prove passes when people say so, as
 // it is, and the record says that too. What is known to tell never does.
 func TestUnprovableHeld(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, `version: 1
 classes: {salary: {mask: redact, compare: none}}
 columns: [{class: salary, match: ["customers.salary"]}]
@@ -510,6 +514,7 @@ approvers: {groups: [dba], within: 1m}
 // TestUnparsed: a text that the parser does not understand passes where the
 // policy says so and no class binds; the server then says what it thinks of it.
 func TestUnparsed(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, "version: 1\nunparsed: allow\nrules: [{name: r, when: 'stmt.action == \"unknown\" && stmt.text.contains(\"never\")', then: deny}]\n")
 	c := h.client(t)
 	for _, way := range []string{"simple", "prepared"} {

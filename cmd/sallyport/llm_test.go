@@ -159,6 +159,7 @@ func chat(content string) string {
 }
 
 func TestLLMRequests(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	p := startLLM(t, llmPolicy, d.URL)
 	const post = "POST"
@@ -287,6 +288,7 @@ func sayEvents(events ...string) func(http.ResponseWriter, string, string) {
 }
 
 func TestLLMStreams(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	p := startLLM(t, llmPolicy, d.URL)
 	stream := `{"model":"tiny","stream":true,"messages":[]}`
@@ -354,6 +356,7 @@ func TestLLMStreams(t *testing.T) {
 }
 
 func TestLLMTokenBudget(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	p := startLLM(t, llmPolicy, d.URL)
 	d.set(say(`{"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":1500}}`))
@@ -374,6 +377,7 @@ func TestLLMTokenBudget(t *testing.T) {
 // TestLLMReservations: requests at the same time cannot all have the last
 // tokens.
 func TestLLMReservations(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	p := startLLM(t, llmPolicy, d.URL)
 	arrived, release := make(chan struct{}, 8), make(chan struct{})
@@ -403,6 +407,7 @@ func TestLLMReservations(t *testing.T) {
 
 // TestLLMUpstreamGone: a backend that is not there, and one that hangs up.
 func TestLLMUpstreamGone(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -426,6 +431,7 @@ func TestLLMUpstreamGone(t *testing.T) {
 
 // TestLLMHold: a held prompt passes once it is granted, masked all the same.
 func TestLLMHold(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	p := startLLM(t, llmPolicy, d.URL)
 	body := chat("my number is 078-05-1120")
@@ -457,6 +463,7 @@ func TestLLMHold(t *testing.T) {
 
 // TestLLMCostBudget: 1000 tokens in and 1000 out cost 0.30 of 0.50.
 func TestLLMCostBudget(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	p := startLLM(t, llmPolicy, d.URL)
 	d.set(say(`{"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":1000}}`))

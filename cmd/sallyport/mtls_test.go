@@ -80,6 +80,7 @@ func (a *authority) issue(t *testing.T, p *testProxy, name, subject, spiffe stri
 // SPIFFE id or subject stands for, until the certificate ends; others are
 // refused in the protocol's words.
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{})
 	port := freePort(t)
 	p := writeProxy(t, permissive, target{name: "shop", port: port, password: "backend-secret", upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address())})
@@ -140,6 +141,7 @@ identities:`, 1))
 
 // TestClientCertificateHTTP: a certificate stands in a token's place on HTTP.
 func TestClientCertificateHTTP(t *testing.T) {
+	t.Parallel()
 	d := startDouble(t)
 	port := freePort(t)
 	p := &testProxy{dir: t.TempDir()}

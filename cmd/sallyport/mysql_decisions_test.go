@@ -34,6 +34,7 @@ import (
 // difference. It shows that the decisions are enough, whatever the wire does
 // beside them.
 func TestMySQLDecisionsKeepSecrets(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "..", "testdata", "noninterference", "mysql")
 	policy, err := sqlpolicy.Load(filepath.Join(dir, "policy.yaml"))
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 // goes through the whole proxy to two MariaDB servers that differ only in the
 // values of classed columns, and a client must be told the same by both.
 func TestMySQLNonInterference(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join("..", "..", "testdata", "noninterference", "mysql")
 	for _, c := range []struct {
 		file  string

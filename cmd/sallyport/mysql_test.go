@@ -57,6 +57,7 @@ func runClient(t testing.TB, name string, port int, user, password string, args 
 // TestMySQLClient: MariaDB's own client prints through the proxy what it prints without it, where nothing is
 // masked.
 func TestMySQLClient(t *testing.T) {
+	t.Parallel()
 	s, database, port, _ := startMySQL(t, myPolicy)
 	for _, script := range []string{
 		"SELECT id, name, note FROM customers ORDER BY id",
@@ -109,6 +110,7 @@ func timeless(s string) string {
 
 // TestMySQLDump: mariadb-dump through the proxy is byte for byte what it is without it.
 func TestMySQLDump(t *testing.T) {
+	t.Parallel()
 	s, database, port, _ := startMySQL(t, "version: 1\n")
 	args := []string{"--skip-dump-date", "--skip-comments", "--routines", "--single-transaction", database}
 	direct := runClient(t, "mariadb-dump", s.Port, "root", s.Password, args...)
@@ -120,6 +122,7 @@ func TestMySQLDump(t *testing.T) {
 
 // TestMySQLDriver: Go's driver prepares, executes and streams; masks hold in both formats.
 func TestMySQLDriver(t *testing.T) {
+	t.Parallel()
 	_, database, port, _ := startMySQL(t, myPolicy)
 	db, err := stdsql.Open("mysql", fmt.Sprintf("ana:ana-secret@tcp(127.0.0.1:%d)/%s?parseTime=true", port, database))
 	if err != nil {

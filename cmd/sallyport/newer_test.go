@@ -26,6 +26,7 @@ const vectorPolicy = `
 // schema is read, columns are masked in both protocols, similarity search
 // passes with its limit known, bound or written, and raw vectors do not leave.
 func TestNewerPostgreSQL(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{Vector: true}, readFile(t, filepath.Join("demo", "shop.sql")))
 	sql(t, s, "shop", readFile(t, filepath.Join("demo", "vector.sql")))
 	sql(t, s, "shop", "ALTER TABLE documents OWNER TO backend")

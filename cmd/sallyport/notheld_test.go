@@ -9,6 +9,7 @@ import (
 // of these answers differs between the two databases. One that does not any
 // more is held now, and the document says too little.
 func TestWhatIsNotHeld(t *testing.T) {
+	t.Parallel()
 	tw := startTwins(t)
 	for _, c := range []corpusCase{
 		{"row order: groups numbered as they come", []corpusStatement{{text: "SELECT id, row_number() OVER () FROM (SELECT DISTINCT email, id FROM customers) x ORDER BY id"}}},

@@ -19,6 +19,7 @@ import (
 // TestReload: a broken policy is refused and the old one stays; a good one
 // counts for the next statement of an open session.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	p, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	wantRefusal(t, execute(context.Background(), c, "simple", "DELETE FROM orders WHERE true"))
@@ -33,6 +34,7 @@ func TestReload(t *testing.T) {
 
 // TestKillSession ends a session in mid-result and leaves others alone.
 func TestKillSession(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, "version: 1\n")
 	p, conn := h.testProxy, twinConn(h.port)
 	other, victim := connect(t, conn), connect(t, conn)
@@ -64,6 +66,7 @@ func TestKillSession(t *testing.T) {
 
 // TestConsole: nothing without the token, nothing under another host's name.
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	p, _, conn := shopProxy(t)
 	must(t, connect(t, conn), "SELECT 1")
 	config := readFile(t, p.config)
@@ -101,6 +104,7 @@ func TestConsole(t *testing.T) {
 // TestNoSecretLeaks: no backend credential stands in the proxy's log or in
 // anything that it has recorded.
 func TestNoSecretLeaks(t *testing.T) {
+	t.Parallel()
 	p, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	for _, text := range []string{"SELECT current_user", "SHOW ALL", "SELECT * FROM pg_stat_activity", "SELECT nonsense", "SELECT pg_read_file('x')"} {
@@ -143,6 +147,7 @@ func TestNoSecretLeaks(t *testing.T) {
 // TestRecordedSecrets: constants that meet a classed column are not in the
 // record.
 func TestRecordedSecrets(t *testing.T) {
+	t.Parallel()
 	p, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	ctx := context.Background()
@@ -170,6 +175,7 @@ func TestRecordedSecrets(t *testing.T) {
 // TestSealedConstants: constants that meet a classed column can be read by the
 // recipients that the policy names, and by nobody else.
 func TestSealedConstants(t *testing.T) {
+	t.Parallel()
 	key, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)

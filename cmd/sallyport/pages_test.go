@@ -14,6 +14,7 @@ import (
 // TestApprovalPages answers a hold as a person with a browser does, and as
 // another site's page would like to.
 func TestApprovalPages(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, holdPolicy)
 	base := "http://" + regexp.MustCompile(`console: \{listen: "([^"]+)"`).FindStringSubmatch(readFile(t, h.config))[1]
 	c := h.client(t)

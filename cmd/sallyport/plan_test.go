@@ -20,6 +20,7 @@ rules:
 
 // TestPlan asks the planner wherever a statement can stand.
 func TestPlan(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, planPolicy)
 	sql(t, h.server, "shop", `CREATE TABLE wide AS SELECT i AS id, i % 10 AS k, 'v' || i AS v FROM generate_series(1, 50000) i;
 		CREATE INDEX ON wide (id); ANALYZE wide; GRANT ALL ON wide TO backend;
@@ -129,6 +130,7 @@ func TestPlan(t *testing.T) {
 // TestBudgets counts rows over statements, sessions and restarts, and stops a
 // result in its midst.
 func TestBudgets(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, `version: 1
 classes: {c: {mask: partial, compare: equality}}
 columns: [{class: c, match: ['many.secret']}]
@@ -182,6 +184,7 @@ budgets:
 
 // TestBudgetHeld: beyond a budget people can let pass a statement, whole.
 func TestBudgetHeld(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, `version: 1
 classes: {c: {mask: partial}}
 columns: [{class: c, match: ['many.secret']}]
@@ -202,6 +205,7 @@ budgets: [{classes: [c], bytes: 2000, per: 1h, then: hold, approvers: {groups: [
 // TestBudgetTellsNoSizes: rows are counted as they are sent, so that a budget
 // of bytes stops at the same row whatever the masked values are.
 func TestBudgetTellsNoSizes(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, `version: 1
 classes: {c: {mask: redact}, d: {mask: redact}}
 columns: [{class: c, match: ['short.secret']}, {class: d, match: ['long.secret']}]

@@ -23,6 +23,7 @@ import (
 // policy, each line of the SQL below it a statement with who asks and what
 // becomes of it.
 func TestPolicyDocs(t *testing.T) {
+	t.Parallel()
 	view := shopView(t)
 	var policy *sqlpolicy.Policy
 	policies, statements := 0, 0

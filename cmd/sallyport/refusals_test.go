@@ -69,6 +69,7 @@ var destructive = []string{
 // prepared: each is refused with 42501 and the rule's name, nothing is lost,
 // and the connection goes on.
 func TestDestructiveStatements(t *testing.T) {
+	t.Parallel()
 	_, s, conn := shopProxy(t)
 	c := connect(t, conn)
 	ctx := context.Background()
@@ -113,6 +114,7 @@ func TestDestructiveStatements(t *testing.T) {
 // TestRefusedPrepared: a statement prepared by name is refused at Execute, as
 // often as it is executed.
 func TestRefusedPrepared(t *testing.T) {
+	t.Parallel()
 	_, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	ctx := context.Background()
@@ -139,6 +141,7 @@ func paramsFor(text string) [][]byte {
 // TestRefusalInPipeline: what was sent before the refused statement in a
 // pipeline is answered, what comes after is skipped up to Sync.
 func TestRefusalInPipeline(t *testing.T) {
+	t.Parallel()
 	_, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	ctx := context.Background()

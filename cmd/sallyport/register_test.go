@@ -18,6 +18,7 @@ import (
 // TestRegister: `replay verify --config` finds each way to make a recorded
 // session disappear, or another one of it, and none where there is none.
 func TestRegister(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{})
 	port := freePort(t)
 	p := startProxy(t, "version: 1\n", target{name: "shop", port: port, password: "backend-secret",

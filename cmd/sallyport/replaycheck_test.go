@@ -78,6 +78,7 @@ budgets: [{classes: [email], rows: 100, per: 1h}]
 // TestReplayAgrees: the same policy decides every recorded statement as it was
 // decided live, and another policy's differences are found.
 func TestReplayAgrees(t *testing.T) {
+	t.Parallel()
 	h := recorded(t)
 	check := func(policy string, args ...string) (int, *replay.Checked, string) {
 		t.Helper()

@@ -13,6 +13,7 @@ import (
 // TestReplayExport writes what a session did in every format; psql runs the
 // SQL on a fresh copy of the database.
 func TestReplayExport(t *testing.T) {
+	t.Parallel()
 	h := recorded(t)
 	export := func(format string) string {
 		t.Helper()

@@ -202,6 +202,7 @@ func TestReplayRunMySQLReads(t *testing.T) {
 
 // TestReplayExportMySQL: MariaDB's own client runs what is exported, and it does what the sessions did.
 func TestReplayExportMySQL(t *testing.T) {
+	t.Parallel()
 	s := throwtest.SharedMaria(t, throwaway.MariaOptions{})
 	database, port := throwtest.Database(t, s, myRun), freePort(t)
 	p := startProxy(t, strings.ReplaceAll(myRunPolicy, "DATABASE", database), target{name: "shop", port: port, protocol: "mysql",

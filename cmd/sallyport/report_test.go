@@ -27,6 +27,7 @@ rules:
 
 // TestReport: who read what, in each way and format.
 func TestReport(t *testing.T) {
+	t.Parallel()
 	h := startHolding(t, reported)
 	conn := twinConn(h.port)
 	ana, sam := connect(t, conn), connect(t, strings.ReplaceAll(conn, "ana", "sam"))

@@ -17,6 +17,7 @@ import (
 // waits for the lock; when it runs, the view shows a classed column. Nothing
 // of it may leave.
 func TestSchemaRace(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{}, readFile(t, filepath.Join("demo", "shop.sql")),
 		"CREATE VIEW moving AS SELECT id, name AS what FROM customers;")
 	port := freePort(t)
@@ -60,6 +61,7 @@ func TestSchemaRace(t *testing.T) {
 // TestBatchWithDDL: a text that creates what it then uses passes, and so does
 // a transaction that does.
 func TestBatchWithDDL(t *testing.T) {
+	t.Parallel()
 	_, _, conn := shopProxy(t)
 	c := connect(t, conn)
 	must(t, c, "CREATE TABLE made (id serial PRIMARY KEY, v text); INSERT INTO made (v) VALUES ('x'); SELECT v FROM made LIMIT 10")

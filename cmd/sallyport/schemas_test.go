@@ -39,6 +39,7 @@ func validSARIF(t *testing.T, report string) {
 
 // TestSchemas: what is not valid is found not to be.
 func TestSchemas(t *testing.T) {
+	t.Parallel()
 	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(schemas, "sarif-2.1.0-rtm.5.json"))
 	if err != nil {
 		t.Fatal(err)

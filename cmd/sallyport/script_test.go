@@ -9,6 +9,7 @@ import (
 
 // TestScripts runs the commands as a user types them.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	transcripts, err := filepath.Abs(filepath.Join("..", "..", "testdata", "transcripts"))
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 // the transaction that it is in, and leaves the connection usable; whatever
 // the client would wrongly take as undone ends the session instead.
 func TestStoppedInResult(t *testing.T) {
+	t.Parallel()
 	s := startPostgreSQL(t, throwaway.Options{}, readFile(t, filepath.Join("demo", "shop.sql")),
 		"CREATE TABLE big (id int, secret text); INSERT INTO big SELECT i, repeat('x', CASE i WHEN 30000 THEN 5000 ELSE 10 END) FROM generate_series(1, 60000) i; CREATE TABLE log (v int)")
 	port := freePort(t)

@@ -76,6 +76,7 @@ func raw(t testing.TB, address, request string) string {
 // could read differently: each is refused, or reaches the store in the one
 // form that was decided on.
 func TestVectorCanonicalRequest(t *testing.T) {
+	t.Parallel()
 	store := startFake(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, noPoints) })
 	p := startVector(t, storePolicy, map[string]string{"qdrant": address(store.Server)})
 	at := p.at["qdrant"]
@@ -182,6 +183,7 @@ func TestVectorCanonicalRequest(t *testing.T) {
 // is an error in the store's own form, or cuts the connection; no classed
 // value is in what left.
 func TestVectorBadUpstream(t *testing.T) {
+	t.Parallel()
 	point := `{"id":1,"payload":{"email":"ana1@example.com"}}`
 	var behave atomic.Pointer[http.HandlerFunc]
 	store := startFake(t, func(w http.ResponseWriter, r *http.Request) { (*behave.Load())(w, r) })
@@ -252,6 +254,7 @@ func TestVectorBadUpstream(t *testing.T) {
 // TestVectorClientGone: a client that goes away in the midst ends its request
 // upstream, and what it was sent is recorded.
 func TestVectorClientGone(t *testing.T) {
+	t.Parallel()
 	ended := make(chan struct{})
 	store := startFake(t, func(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
@@ -298,6 +301,7 @@ func TestVectorClientGone(t *testing.T) {
 // TestVectorKilled: an administrator's kill ends a request in the midst and a
 // session without one; the next request is a new session.
 func TestVectorKilled(t *testing.T) {
+	t.Parallel()
 	working := make(chan struct{})
 	store := startFake(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/collections/people/points/scroll" {
@@ -348,6 +352,7 @@ func TestVectorKilled(t *testing.T) {
 // TestVectorSessions: requests of one token are one session, over all its
 // connections and at the same time; a slow body is cut off.
 func TestVectorSessions(t *testing.T) {
+	t.Parallel()
 	store := startFake(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, noPoints) })
 	p := startVector(t, storePolicy, map[string]string{"qdrant": address(store.Server)})
 	url := "http://" + p.at["qdrant"] + "/collections/people/points/scroll"

@@ -381,6 +381,7 @@ func canonical(body string) string {
 // differ only in classed values, under one policy, and compares all that a
 // caller sees who may not see them. Each request says what becomes of it.
 func TestVectorNonInterference(t *testing.T) {
+	t.Parallel()
 	up := map[string]string{"qdrant1": startQdrant(t), "qdrant2": startQdrant(t), "chroma1": startChroma(t), "chroma2": startChroma(t)}
 	ids := map[string]map[string]string{}
 	for name, address := range up {

@@ -72,6 +72,7 @@ func wireInstalls(t *testing.T) []throwaway.Install {
 // policy that forbids nothing, and compares every byte that comes back. Then
 // the proxy gets them again one byte at a time.
 func TestWire(t *testing.T) {
+	t.Parallel()
 	scripts := readWireScripts(t, filepath.Join("..", "..", "testdata", "wire", "postgres", "*.txt"))
 	for _, in := range wireInstalls(t) {
 		t.Run(in.Version, func(t *testing.T) {
@@ -112,6 +113,7 @@ func TestWire(t *testing.T) {
 
 // TestWireCuts cuts what a script sends in two, at every byte boundary.
 func TestWireCuts(t *testing.T) {
+	t.Parallel()
 	pair := startWirePair(t, wireInstalls(t)[0])
 	for _, s := range readWireScripts(t, filepath.Join("..", "..", "testdata", "wire", "postgres", "cuts.txt")) {
 		direct := wirePlayer{addr: pair.server.Address(), version: 3 << 16, control: pair.control}
