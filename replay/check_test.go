@@ -107,7 +107,7 @@ func TestCheckPieces(t *testing.T) {
 	policy := filepath.Join(t.TempDir(), "policy.yaml")
 	text, err := os.ReadFile(filepath.Join("..", "testdata", "ci", "stricter.yaml"))
 	check(t, err)
-	budget := "budgets:\n  - {classes: [email], rows: 500, per: 1000h, then: hold}\n"
+	budget := "budgets:\n  - {classes: [email], rows: 100, per: 1000h, then: hold}\n"
 	check(t, os.WriteFile(policy, []byte(strings.Replace(string(text), "budgets:\n", budget, 1)), 0o600))
 	p, err := sqlpolicy.Load(policy)
 	check(t, err)
