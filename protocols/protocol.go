@@ -156,9 +156,9 @@ type Session interface {
 	// the result.
 	Dial(ctx context.Context) (Upstream, error)
 	// Credential is what to log in upstream with. It must not reach the
-	// client, a log or a record. Asked for again, it is because the upstream
-	// refused the last one: what is remembered of it is then read anew.
-	Credential(ctx context.Context) (Credential, error)
+	// client, a log or a record. refused says that the upstream refused the last
+	// one: what is remembered of it is then read anew, some times a second at most.
+	Credential(ctx context.Context, refused bool) (Credential, error)
 	// Catalog returns the database's committed schema. With fresh it is read
 	// anew if it has changed since; otherwise the newest one at hand is
 	// returned at once.

@@ -207,22 +207,24 @@ func (t *target) credential(ctx context.Context, id *facts.Identity, database st
 	return protocols.Credential{User: login.User, Password: login.Password, Database: database, TLSMode: t.config.Upstream.TLSMode, Host: u.Hostname()}, release, nil
 }
 
-// Credential is what this session logs in upstream with. Asked again, it is
-// because the last one was refused.
-func (s *session) Credential(ctx context.Context) (protocols.Credential, error) {
-	s.mu.Lock()
-	again := s.release != nil
-	s.mu.Unlock()
-	c, release, err := s.target.credential(ctx, &s.identity, s.database, again && !s.target.protocol.Requests)
+// Credential is what this session logs in upstream with. One that was refused
+// is noted in the log, and whether there is another.
+func (s *session) Credential(ctx context.Context, refused bool) (protocols.Credential, error) {
+	c, release, err := s.target.credential(ctx, &s.identity, s.database, refused)
 	if err != nil {
 		return c, err
 	}
 	s.mu.Lock()
-	before := s.release
-	s.release = release
+	before, last := s.release, s.password
+	s.release, s.password = release, c.Password
 	s.mu.Unlock()
 	if before != nil {
 		before()
+	}
+	if refused {
+		s.engine.metrics.refusals.WithLabelValues(s.target.config.Name).Inc()
+		s.engine.log.Warn().Str("session", s.id).Str("target", s.target.config.Name).Bool("changed", c.Password != last).
+			Msg("the upstream refused the proxy's credential, which was read anew")
 	}
 	return c, nil
 }

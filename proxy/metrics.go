@@ -12,6 +12,7 @@ type metrics struct {
 	registry   *prometheus.Registry
 	sessions   *prometheus.GaugeVec
 	logins     *prometheus.CounterVec
+	refusals   *prometheus.CounterVec
 	statements *prometheus.CounterVec
 	decisions  *prometheus.HistogramVec
 	durations  *prometheus.HistogramVec
@@ -42,6 +43,7 @@ func newMetrics() *metrics {
 		registry:   r,
 		sessions:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_sessions", Help: "Open sessions."}, []string{"target"}),
 		logins:     counter("logins_total", "Logins, by outcome.", "target", "outcome"),
+		refusals:   counter("upstream_logins_refused_total", "Times that an upstream refused the proxy's credential, and it was read anew.", "target"),
 		statements: counter("statements_total", "Units decided, by verdict.", "target", "verdict"),
 		decisions:  histogram("decision_seconds", "Time from a unit's arrival to its decision, recorded."),
 		durations:  histogram("statement_seconds", "Time from a statement's arrival to its end."),

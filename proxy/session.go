@@ -44,8 +44,9 @@ type session struct {
 	cause  *protocols.Denial
 	closed bool
 	// release gives back the credential that the session is logged in with.
-	release func()
-	ended   func() // called once it is killed, if set
+	release  func()
+	password string // what it was logged in with last
+	ended    func() // called once it is killed, if set
 }
 
 var _ protocols.Session = (*session)(nil)

@@ -72,6 +72,7 @@ type vaultDouble struct {
 	mu      sync.Mutex
 	kv      string
 	made    int
+	read    int // of the key-value store
 	revoked []string
 }
 
@@ -85,6 +86,7 @@ func (d *vaultDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	switch r.URL.Path {
 	case "/v1/secret/data/shop":
+		d.read++
 		answer = map[string]any{"data": map[string]any{"data": map[string]any{"password": d.kv}}}
 	case "/v1/database/creds/reader":
 		d.made++

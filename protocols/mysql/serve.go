@@ -99,20 +99,14 @@ func (c *client) connect(ctx context.Context, sess protocols.Session) (*session,
 	unavailable := func(err error) error {
 		return errors.Join(c.refuse(&wireError{code: 1105, state: "08S01", message: "the upstream of this target cannot be reached or refuses the proxy; the proxy's log has the reason"}), err)
 	}
-	cred, err := sess.Credential(ctx)
+	s, l, err := c.connectOnce(ctx, sess, false)
+	if errors.Is(err, errCredential) {
+		s, l, err = c.connectOnce(ctx, sess, true)
+	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	up, err := sess.Dial(ctx)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	l, err := logIn(ctx, up, cred, wish{caps: c.login.caps, charset: c.login.charset, attributes: c.login.attributes})
-	if err != nil {
-		up.Close()
-		return nil, unavailable(err)
-	}
-	s := newSession(c, sess, up, cred, l)
+	up := s.up
 	if err := s.prepareSession(ctx); err != nil {
 		up.Close()
 		return nil, unavailable(err)
@@ -130,4 +124,22 @@ func (c *client) connect(ctx context.Context, sess protocols.Session) (*session,
 		s.cr.end = c.r.buffered()
 	}
 	return s, c.conn.SetDeadline(time.Time{})
+}
+
+// connectOnce logs in upstream. refused says that the last credential was.
+func (c *client) connectOnce(ctx context.Context, sess protocols.Session, refused bool) (*session, *upstreamLogin, error) {
+	cred, err := sess.Credential(ctx, refused)
+	if err != nil {
+		return nil, nil, err
+	}
+	up, err := sess.Dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := logIn(ctx, up, cred, wish{caps: c.login.caps, charset: c.login.charset, attributes: c.login.attributes})
+	if err != nil {
+		up.Close()
+		return nil, nil, err
+	}
+	return newSession(c, sess, up, cred, l), l, nil
 }

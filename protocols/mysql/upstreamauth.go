@@ -74,6 +74,10 @@ type upstreamLogin struct {
 	ok   ended
 }
 
+// errCredential is a credential that the upstream refused: it may have been
+// changed a moment ago.
+var errCredential = errors.New("the credential was refused")
+
 // logIn takes a new connection through greeting, TLS and authentication.
 func logIn(ctx context.Context, up protocols.Upstream, cred protocols.Credential, w wish) (*upstreamLogin, error) {
 	stop := context.AfterFunc(ctx, up.Interrupt)
@@ -194,7 +198,11 @@ func (a *authenticator) authenticate(g *greeting, caps uint32, w wish) error {
 			if err != nil {
 				return err
 			}
-			return fmt.Errorf("the server refuses the login: %s (%d)", r.message, r.code)
+			err = fmt.Errorf("the server refuses the login: %s (%d)", r.message, r.code)
+			if r.state == "28000" { // ER_ACCESS_DENIED_ERROR and its kin
+				err = errors.Join(errCredential, err)
+			}
+			return err
 		case headEOF:
 			f := fields{b: b[1:]}
 			plugin = f.string()

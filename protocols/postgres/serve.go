@@ -72,9 +72,9 @@ func (c *client) connect(ctx context.Context, sess protocols.Session) (*session,
 	unavailable := func(err error) error {
 		return errors.Join(c.refuse(fatal("08006", "the upstream of this target cannot be reached or refuses the proxy", "The proxy's log has the reason.")), err)
 	}
-	s, l, err := c.connectOnce(ctx, sess)
+	s, l, err := c.connectOnce(ctx, sess, false)
 	if errors.Is(err, errCredential) {
-		s, l, err = c.connectOnce(ctx, sess)
+		s, l, err = c.connectOnce(ctx, sess, true)
 	}
 	if err != nil {
 		return nil, unavailable(err)
@@ -82,8 +82,8 @@ func (c *client) connect(ctx context.Context, sess protocols.Session) (*session,
 	return s, c.welcome(s, l)
 }
 
-func (c *client) connectOnce(ctx context.Context, sess protocols.Session) (*session, *upstreamLogin, error) {
-	cred, err := sess.Credential(ctx)
+func (c *client) connectOnce(ctx context.Context, sess protocols.Session, refused bool) (*session, *upstreamLogin, error) {
+	cred, err := sess.Credential(ctx, refused)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -19,6 +19,7 @@ type Role struct {
 	mu      sync.Mutex
 	current *lease
 	old     []*lease // with users
+	again   again
 }
 
 var _ Source = (*Role)(nil)
@@ -27,6 +28,7 @@ var _ Source = (*Role)(nil)
 func (r *Role) Login(ctx context.Context, fresh bool) (Login, func(), error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	fresh = fresh && r.again.now(r.Vault.now())
 	if l := r.current; l == nil || fresh || l.ends.Sub(r.Vault.now()) < l.whole/2 {
 		next, err := r.Vault.newLease(ctx, r.Mount, r.Role)
 		switch {

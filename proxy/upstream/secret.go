@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Login is what a backend is logged in to with. User is "" where the source
@@ -64,6 +66,19 @@ func (f *File) Login(context.Context, bool) (Login, func(), error) {
 	return Login{Password: *f.last}, func() {}, nil
 }
 
+// again bounds how often a store is asked for what a backend refuses: whoever
+// fails to log in with what it has must not have it asked at each try. It is
+// used under its source's lock.
+type again struct{ limit *rate.Limiter }
+
+// now says whether the store may be asked.
+func (a *again) now(at time.Time) bool {
+	if a.limit == nil {
+		a.limit = rate.NewLimiter(rate.Every(time.Second), 3)
+	}
+	return a.limit.AllowN(at, 1)
+}
+
 // KV is a password in Vault's key-value store, version 2. It is asked for
 // again after kvFresh, or when it was refused.
 type KV struct {
@@ -72,9 +87,10 @@ type KV struct {
 	Path  string
 	Key   string
 
-	mu   sync.Mutex
-	last *string
-	at   time.Time
+	mu    sync.Mutex
+	last  *string
+	at    time.Time
+	again again
 }
 
 const kvFresh = 30 * time.Second
@@ -87,7 +103,7 @@ func (k *KV) Login(ctx context.Context, fresh bool) (Login, func(), error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	age := k.Vault.now().Sub(k.at)
-	if k.last == nil || age > kvFresh || fresh {
+	if k.last == nil || age > kvFresh || fresh && k.again.now(k.Vault.now()) {
 		s, err := k.Vault.kv(ctx, k.Mount, k.Path, k.Key)
 		switch {
 		case err == nil:

@@ -18,6 +18,7 @@ type double struct {
 	mu       sync.Mutex
 	password string
 	made     int
+	reads    int
 	live     map[string]time.Duration // leases
 	renewals int
 	down     bool
@@ -41,6 +42,7 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Header.Get("X-Vault-Token") != "the-token" || r.Header.Get("X-Vault-Namespace") != "team":
 		refuse(403, "permission denied")
 	case r.Method == "GET" && r.URL.Path == "/v1/secret/data/apps/shop":
+		d.reads++
 		answer(map[string]any{"data": map[string]any{"data": map[string]any{"password": d.password}, "metadata": map[string]any{"version": 3}}})
 	case r.Method == "GET" && r.URL.Path == "/v1/database/creds/reader":
 		d.made++
@@ -177,5 +179,33 @@ func TestRole(t *testing.T) {
 	r.Keep(ended)
 	if len(d.live) != 0 {
 		t.Errorf("leases that were not given back: %v", d.live)
+	}
+}
+
+// TestRefusedStorm: a credential that the backend goes on refusing is not asked
+// for at each try, and a new one is found within a second all the same.
+func TestRefusedStorm(t *testing.T) {
+	d, v, pass := startVault(t)
+	ctx := context.Background()
+	k := &KV{Vault: v, Mount: "secret", Path: "apps/shop", Key: "password"}
+	r := &Role{Vault: v, Mount: "database", Role: "reader"}
+	began := time.Now()
+	for range 500 {
+		if _, _, err := k.Login(ctx, true); err != nil {
+			t.Fatal(err)
+		}
+		_, release, err := r.Login(ctx, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+	}
+	if most := 5 + int(time.Since(began)/time.Second); d.reads > most || d.made > most {
+		t.Errorf("%d reads and %d leases in %s", d.reads, d.made, time.Since(began))
+	}
+	d.set(func() { d.password = "new" })
+	pass(time.Second)
+	if l, _, err := k.Login(ctx, true); err != nil || l.Password != "new" {
+		t.Errorf("%+v, %v", l, err)
 	}
 }

@@ -110,6 +110,14 @@ func (g *gate) answer(ctx context.Context, op *Operation, out *Out, a *Answer) e
 	switch {
 	case a.Status >= 300 && a.Status < 400:
 		return Broken("the upstream sends the client elsewhere", errors.New("status "+http.StatusText(a.Status)))
+	case a.Status == http.StatusUnauthorized:
+		// It is not the client's key that is wrong, and the words may quote the
+		// proxy's.
+		return Broken("the upstream refuses the proxy's own credential", errors.New("status "+http.StatusText(a.Status)))
+	case a.Status == http.StatusForbidden:
+		_, err := out.Write(g.api.Fault(&Fault{Status: a.Status, Upstream: true, Message: "the upstream refused the request: " + http.StatusText(a.Status),
+			Detail: "Its words are not passed on, since they may quote the proxy's credential"}))
+		return err
 	case a.Status >= 400:
 		return g.upstreamFault(op, a, out)
 	}

@@ -92,7 +92,7 @@ func (g *gate) dial(ctx context.Context, s protocols.Session) error {
 	fail := func(err error) error {
 		return &unavailable{status: http.StatusBadGateway, what: "the upstream of this target cannot be reached", err: err}
 	}
-	cred, err := s.Credential(ctx)
+	cred, err := s.Credential(ctx, false)
 	if err != nil {
 		return fail(err)
 	}
@@ -170,6 +170,7 @@ func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, se
 	if g.up != nil && (g.up.session != s.ID() || !again && time.Since(g.up.since) > freshTime) {
 		g.hangUp()
 	}
+	renewed := false
 	for {
 		reused := g.up != nil
 		if !reused {
@@ -178,6 +179,11 @@ func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, se
 			}
 		}
 		resp, err := g.try(ctx, m, send)
+		if err == nil && !renewed && g.rotated(ctx, s, resp) {
+			renewed = true
+			g.hangUp()
+			continue
+		}
 		if err == nil {
 			return resp, nil
 		}
@@ -200,6 +206,16 @@ func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, se
 
 func silent(err error) error {
 	return &unavailable{status: http.StatusGatewayTimeout, what: "the upstream did not answer in time", err: err}
+}
+
+// rotated says that the store refused the proxy's key and that there is another
+// one by now: the request was not looked at, and is sent once more.
+func (g *gate) rotated(ctx context.Context, s protocols.Session, resp *http.Response) bool {
+	if g.up.key == "" || resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return false
+	}
+	cred, err := s.Credential(ctx, true)
+	return err == nil && cred.Password != g.up.key
 }
 
 func (g *gate) try(ctx context.Context, m *message, send func(up protocols.Upstream, b []byte) error) (*http.Response, error) {
