@@ -37,6 +37,7 @@ type upstream struct {
 	head    *headReader
 	fixed   []byte // the header that all requests have
 	request []byte // the head that was sent last
+	key     string // the proxy's, in fixed
 	session string
 	since   time.Time // of its last answer's end
 
@@ -106,7 +107,7 @@ func (g *gate) dial(ctx context.Context, s protocols.Session) error {
 		}
 	}
 	h := &headReader{r: up, left: -1}
-	g.up = &upstream{conn: up, head: h, reader: bufio.NewReaderSize(h, 64<<10), fixed: fixedHeader(g.api, cred), session: s.ID(), timeout: g.host.Timeout()}
+	g.up = &upstream{conn: up, head: h, reader: bufio.NewReaderSize(h, 64<<10), fixed: fixedHeader(g.api, cred), key: cred.Password, session: s.ID(), timeout: g.host.Timeout()}
 	return nil
 }
 
