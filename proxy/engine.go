@@ -70,6 +70,7 @@ type Engine struct {
 
 	revocations *identity.Revocations
 	revoked     revoked
+	refusals    *identity.Refusals
 
 	targets []*target
 
@@ -120,6 +121,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.revocations = identity.NewRevocations(e.state)
+	e.refusals = identity.NewRefusals(e.state)
 	if err := e.loadRevoked(context.Background()); err != nil {
 		return nil, err
 	}
@@ -223,6 +225,7 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	helpers.Go(func() { e.watch(background) })
 	helpers.Go(func() { e.warmIssuers(background) })
 	helpers.Go(func() { e.watchRevoked(background) })
+	helpers.Go(func() { e.keepRefusals(background) })
 	for _, r := range e.roles {
 		helpers.Go(func() { r.Keep(background) })
 	}
@@ -247,6 +250,9 @@ func (e *Engine) Run(ctx context.Context, ready func()) error {
 	}
 	endKeeping()
 	e.shipLast()
+	if err := e.refusals.Flush(context.WithoutCancel(ctx)); err != nil {
+		e.log.Error().Err(err).Msg("refused logins are not written down")
+	}
 	if err := e.state.Close(); err != nil {
 		return fmt.Errorf("closing the state: %w", err)
 	}

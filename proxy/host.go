@@ -100,6 +100,7 @@ func (h *host) identify(ctx context.Context, l protocols.Login) (identity.Caller
 		denied.Hint = r.Hint
 	}
 	e.metrics.logins.WithLabelValues(t.config.Name, outcome).Inc()
+	e.refusals.Note(t.config.Name, bound(l.User, 64), l.Address, outcome, bound(reason, 200), e.now())
 	e.log.Warn().Str("target", t.config.Name).Str("user", bound(l.User, 64)).Str("client", l.Address).Str("method", l.Method).Str("reason", reason).Msg("login refused")
 	return c, denied
 }

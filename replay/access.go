@@ -40,6 +40,8 @@ type Access struct {
 	Until      *time.Time   `json:"until,omitempty"` // of the last one
 	Reads      []AccessRead `json:"reads"`
 	Refused    []Refused    `json:"refused"`
+	// RefusedLogins are the state's, where they are asked for.
+	RefusedLogins []RefusedLogin `json:"refused_logins"`
 	// UnusedIdentities are known and had no session; UnusedRules are of the
 	// policy and no statement met them.
 	UnusedIdentities []string `json:"unused_identities"`
@@ -73,6 +75,18 @@ type Refused struct {
 	Last       time.Time `json:"last"`
 }
 
+// RefusedLogin is logins that were refused for one reason.
+type RefusedLogin struct {
+	Identity string    `json:"identity"` // as the client said, "" where it gave no name
+	Target   string    `json:"target"`
+	Address  string    `json:"address"`
+	Outcome  string    `json:"outcome"` // refused, limited, unavailable
+	Why      string    `json:"why"`
+	Logins   int64     `json:"logins"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
+}
+
 type readKey struct{ identity, class, target, database, object, how string }
 type refusedKey struct{ identity, target, outcome, why string }
 
@@ -100,7 +114,7 @@ type pendingReads struct {
 // ReadAccess reads transcripts. The same files and options give the same
 // report, whatever their order.
 func ReadAccess(ctx context.Context, paths []string, opt AccessOptions) (*Access, error) {
-	r := &accessReader{opt: &opt, out: &Access{Reads: []AccessRead{}, Refused: []Refused{}, UnusedIdentities: []string{}, UnusedRules: []string{}},
+	r := &accessReader{opt: &opt, out: &Access{Reads: []AccessRead{}, Refused: []Refused{}, RefusedLogins: []RefusedLogin{}, UnusedIdentities: []string{}, UnusedRules: []string{}},
 		reads: map[readKey]*AccessRead{}, refused: map[refusedKey]*Refused{}, matched: map[string]bool{}, seen: map[string]bool{}, known: map[string]*facts.Facts{}}
 	paths = slices.Clone(paths)
 	slices.Sort(paths)
@@ -298,29 +312,24 @@ func (a *Access) Write(w io.Writer, format string) error {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// plain keeps a cell from being taken for a formula by a spreadsheet.
-func plain(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
 func (a *Access) csv(w io.Writer) error {
 	c := csv.NewWriter(w)
 	rows := [][]string{{"what", "identity", "class", "target", "database", "object", "how", "statements", "rows", "bytes", "first", "last"}}
 	for _, r := range a.Reads {
-		rows = append(rows, []string{"read", plain(r.Identity), plain(r.Class), plain(r.Target), plain(r.Database), plain(r.Object), r.How,
+		rows = append(rows, []string{"read", cellText(r.Identity), cellText(r.Class), cellText(r.Target), cellText(r.Database), cellText(r.Object), r.How,
 			strconv.Itoa(r.Statements), strconv.FormatInt(r.Rows, 10), strconv.FormatInt(r.Bytes, 10), stamp(r.First), stamp(r.Last)})
 	}
 	for _, r := range a.Refused {
-		rows = append(rows, []string{r.Outcome, plain(r.Identity), "", plain(r.Target), "", "", plain(r.Why), strconv.Itoa(r.Statements), "", "", stamp(r.First), stamp(r.Last)})
+		rows = append(rows, []string{r.Outcome, cellText(r.Identity), "", cellText(r.Target), "", "", cellText(r.Why), strconv.Itoa(r.Statements), "", "", stamp(r.First), stamp(r.Last)})
+	}
+	for _, r := range a.RefusedLogins {
+		rows = append(rows, []string{"login " + r.Outcome, cellText(r.Identity), "", cellText(r.Target), "", cellText(r.Address), cellText(r.Why), strconv.FormatInt(r.Logins, 10), "", "", stamp(r.First), stamp(r.Last)})
 	}
 	for _, name := range a.UnusedIdentities {
-		rows = append(rows, []string{"unused identity", plain(name), "", "", "", "", "", "0", "", "", "", ""})
+		rows = append(rows, []string{"unused identity", cellText(name), "", "", "", "", "", "0", "", "", "", ""})
 	}
 	for _, name := range a.UnusedRules {
-		rows = append(rows, []string{"unused rule", "", "", "", "", "", plain(name), "0", "", "", "", ""})
+		rows = append(rows, []string{"unused rule", "", "", "", "", "", cellText(name), "0", "", "", "", ""})
 	}
 	return c.WriteAll(rows)
 }
@@ -343,6 +352,12 @@ func (a *Access) text(w io.Writer) error {
 	}
 	for _, r := range a.Refused {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", Safe(r.Identity), Safe(r.Target), r.Outcome, Safe(r.Why), r.Statements, stamp(r.First), stamp(r.Last))
+	}
+	if len(a.RefusedLogins) > 0 {
+		fmt.Fprintln(tw, "\nLOGIN AS\tTARGET\tFROM\tOUTCOME\tWHY\tLOGINS\tFIRST\tLAST")
+	}
+	for _, r := range a.RefusedLogins {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", cmp.Or(oneLine(r.Identity), "-"), Safe(r.Target), cmp.Or(Safe(r.Address), "-"), r.Outcome, oneLine(r.Why), r.Logins, stamp(r.First), stamp(r.Last))
 	}
 	if err := tw.Flush(); err != nil {
 		return err

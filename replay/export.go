@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"filippo.io/age"
 
@@ -223,8 +224,8 @@ func exportCSV(w io.Writer, paths []string, identities []age.Identity) error {
 				outcome = s.Code + ": " + s.Message
 			}
 			_ = c.Write([]string{
-				r.ID, r.Identity.Name, r.Target, r.Database, strconv.FormatInt(s.ID, 10), s.At.UTC().Format(time.RFC3339Nano), s.Verdict,
-				strings.Join(rules, "; "), strings.Join(s.Masks, "; "), outcome, strconv.FormatInt(s.Sent, 10),
+				r.ID, cellText(r.Identity.Name), cellText(r.Target), cellText(r.Database), strconv.FormatInt(s.ID, 10), s.At.UTC().Format(time.RFC3339Nano), s.Verdict,
+				cellText(strings.Join(rules, "; ")), cellText(strings.Join(s.Masks, "; ")), cellText(outcome), strconv.FormatInt(s.Sent, 10),
 				strconv.FormatFloat(float64(s.Took.Microseconds())/1000, 'f', 3, 64), cellText(s.Text),
 			})
 		}
@@ -234,8 +235,10 @@ func exportCSV(w io.Writer, paths []string, identities []age.Identity) error {
 }
 
 // cellText keeps a spreadsheet from taking a client's words for a formula.
+//
+// Source: https://owasp.org/www-community/attacks/CSV_Injection
 func cellText(s string) string {
-	if strings.HasPrefix(s, "=") || strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") || strings.HasPrefix(s, "@") || strings.HasPrefix(s, "\t") || strings.HasPrefix(s, "\r") {
+	if r, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, " \u00a0\ufeff")); s != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", r) {
 		return "'" + s
 	}
 	return s

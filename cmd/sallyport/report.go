@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport-proxy/sallyport/proxy"
+	"github.com/sallyport-proxy/sallyport/proxy/identity"
+	"github.com/sallyport-proxy/sallyport/proxy/store"
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
 )
@@ -23,11 +26,18 @@ func (m *Main) reportCommand() *cobra.Command {
 		Short: "Say who read which class from which table or collection, when and how much",
 		Long: `Reads transcripts and says which identity read which class from which table or
 collection, when, in how many statements and rows: in the clear, masked, or compared
-only (a condition used it). Then what was refused or held and by what, and which of the
+only (a condition used it). Then what was refused or held and by what; with --config and
+no transcripts named, which logins were refused, from where and why; and which of the
 configuration's identities and the policy's rules were not used.
 
 Classes are those of the policy as it is now, or of --policy; what was read, masked and
-refused is what the record says. Rows and bytes are those of the whole results.`,
+refused is what the record says. Rows and bytes are those of the whole results. Who was
+refused a login is as the client said, not who it was; an hour tells 1000 apart, and
+what is older than 90 days is gone.
+
+In CSV the first column says what a row is: read, refused, held, login refused, login
+limited, login unavailable, unused identity or unused rule. For logins the column object
+is the address and the column statements their number.`,
 		Example: `  sallyport report --config sallyport.yaml --since 720h
   sallyport report --config sallyport.yaml --identity rag-worker --format json
   sallyport report --policy policy.yaml --format csv recorded/ > access.csv`,
@@ -67,6 +77,11 @@ refused is what the record says. Rows and bytes are those of the whole results.`
 			if err != nil {
 				return fail(err, "`sallyport replay verify` says what is wrong with a transcript")
 			}
+			if s.c != nil && len(args) == 0 {
+				if got.RefusedLogins, err = refusedLogins(cmd.Context(), s.c, &opt); err != nil {
+					return fail(err, "storage.state in the configuration names where they are")
+				}
+			}
 			return fail(got.Write(m.Stdout, format), "")
 		},
 	}
@@ -81,6 +96,23 @@ refused is what the record says. Rows and bytes are those of the whole results.`
 	_ = cmd.MarkFlagFilename("policy", "yaml", "yml")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(replay.AccessFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// refusedLogins are those of the configuration's state.
+func refusedLogins(ctx context.Context, c *proxy.Config, opt *replay.AccessOptions) ([]replay.RefusedLogin, error) {
+	db, err := store.Open(ctx, c.State, c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	list, err := identity.ReadRefusals(ctx, db, opt.Since, opt.Until)
+	out := []replay.RefusedLogin{}
+	for _, r := range list {
+		if (opt.Identity == "" || opt.Identity == r.Name) && (opt.Target == "" || opt.Target == r.Target) {
+			out = append(out, replay.RefusedLogin{Identity: r.Name, Target: r.Target, Address: r.Address, Outcome: r.Outcome, Why: r.Reason, Logins: r.Count, First: r.First, Last: r.Last})
+		}
+	}
+	return out, err
 }
 
 // moment reads a time, a day in UTC, or a duration before now.

@@ -101,6 +101,42 @@ func TestReport(t *testing.T) {
 		}
 	}
 	h.rights(t)
+	h.refusedLogins(t)
+}
+
+// refusedLogins: who was refused a login, in each format; a name of a stranger's is no formula.
+func (h *holding) refusedLogins(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"ana", "ana", "=HYPERLINK(1)", "nobody"} {
+		if err := tryConnect(strings.Replace(strings.ReplaceAll(twinConn(h.port), "user=ana", "user='"+name+"'"), "password=ana-secret", "password=wrong-secret", 1)); err == nil {
+			t.Fatalf("%s got in with a wrong password", name)
+		}
+	}
+	h.stop()
+	h.code <- <-h.code // what waited is written down
+	code, out := runMain(t, "report", "--config", h.config, "--format", "json")
+	var got replay.Access
+	if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil {
+		t.Fatalf("exit %d, %v: %s", code, err, out)
+	}
+	logins := map[string]int64{}
+	for _, r := range got.RefusedLogins {
+		logins[r.Identity+" "+r.Outcome] += r.Logins
+		if r.Target != "shop" || r.Address != "127.0.0.1" || r.Why == "" || r.First.IsZero() || r.Last.Before(r.First) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(logins) != 3 || logins["ana refused"] != 2 || logins["nobody refused"] != 1 || logins["=HYPERLINK(1) refused"] != 1 {
+		t.Errorf("refused logins %v", logins)
+	}
+	code, out = runMain(t, "report", "--config", h.config, "--format", "csv")
+	if code != 0 || !strings.Contains(out, "login refused,'=HYPERLINK(1),,shop,,127.0.0.1,") || strings.Contains(out, ",=") || strings.Contains(out, "wrong-secret") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	code, out = runMain(t, "report", "--config", h.config, "--identity", "ana")
+	if code != 0 || !strings.Contains(out, "LOGIN AS") || !strings.Contains(out, "ana       shop") || strings.Contains(out, "nobody") {
+		t.Errorf("exit %d: %s", code, out)
+	}
 }
 
 // rights: what an identity may do, without a statement.

@@ -120,6 +120,18 @@ var migrations = []string{
 	)`,
 	`ALTER TABLE spent ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0`,
 	`ALTER TABLE spent ADD COLUMN cost INTEGER NOT NULL DEFAULT 0`, // in millionths
+	`CREATE TABLE refused_logins ( -- package identity
+		hour     INTEGER NOT NULL, -- since 1970
+		target   TEXT NOT NULL,
+		name     TEXT NOT NULL,
+		address  TEXT NOT NULL,
+		outcome  TEXT NOT NULL,
+		reason   TEXT NOT NULL,
+		n        INTEGER NOT NULL,
+		first_at INTEGER NOT NULL, -- microseconds since 1970
+		last_at  INTEGER NOT NULL,
+		PRIMARY KEY (hour, target, name, address, outcome, reason)
+	) WITHOUT ROWID`,
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
