@@ -98,6 +98,9 @@ type Budget struct {
 type Scope struct {
 	Groups, Identities                               []string
 	Targets, Databases, Schemas, Collections, Models []string
+
+	// also bounds schemas where databases are in their place.
+	also []string
 }
 
 // Record says what transcripts keep. Rows is -1 for all.

@@ -17,6 +17,9 @@ func (p *Policy) outOfScope(in *Input) string {
 	if !named {
 		return ""
 	}
+	if in.Session.Protocol == "mysql" {
+		open = databasesAsSchemas(open)
+	}
 	what := ""
 	if len(open) == 0 {
 		what = fmt.Sprintf("target %s, database %s", in.Session.Target, in.Session.Database)
@@ -27,6 +30,21 @@ func (p *Policy) outOfScope(in *Input) string {
 		return ""
 	}
 	return fmt.Sprintf("identity %s may not reach this on target %s, database %s: %s", in.Identity.Name, in.Session.Target, in.Session.Database, what)
+}
+
+// databasesAsSchemas bounds schemas by the scopes' databases: on MySQL a session
+// reaches those of other databases by their names.
+func databasesAsSchemas(open []*Scope) []*Scope {
+	out := make([]*Scope, len(open))
+	for i, s := range open {
+		out[i] = s
+		if len(s.Databases) > 0 {
+			bounded := *s
+			bounded.also = s.Databases
+			out[i] = &bounded
+		}
+	}
+	return out
 }
 
 // scopesOf are those of an identity that count for a target and database, and
@@ -77,7 +95,7 @@ func (p *Policy) outsideOf(open []*Scope, f *facts.Facts) string {
 			}
 		}
 	}
-	if slices.ContainsFunc(open, func(s *Scope) bool { return len(s.Schemas) == 0 }) {
+	if slices.ContainsFunc(open, func(s *Scope) bool { return len(s.Schemas)+len(s.also) == 0 }) {
 		return ""
 	}
 	for _, u := range f.Uses { // nobody can say where code goes that cannot be read
@@ -118,7 +136,7 @@ func schemaIn(open []*Scope, schema string) bool {
 	case "pg_catalog", "information_schema", "pg_toast":
 		return true
 	}
-	return slices.ContainsFunc(open, func(s *Scope) bool { return within(s.Schemas, schema) })
+	return slices.ContainsFunc(open, func(s *Scope) bool { return within(s.Schemas, schema) && within(s.also, schema) })
 }
 
 func within(patterns []string, s string) bool {

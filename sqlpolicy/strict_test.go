@@ -111,6 +111,33 @@ func TestScopesCoverObjects(t *testing.T) {
 	}
 }
 
+// TestScopesOnMySQL: databases are MySQL's schemas, which a session of another
+// one reaches by their names.
+func TestScopesOnMySQL(t *testing.T) {
+	p := load(t, "version: 1\nscopes: [{groups: [c], databases: [shop, \"shop_*\"]}, {groups: [d], databases: [shop], schemas: [\"*\"]}]\n")
+	read := func(schema string) *facts.Facts {
+		return &facts.Facts{Tables: []facts.Table{{Name: facts.Name{Schema: schema, Name: "t"}}}}
+	}
+	use := func(schema string) *facts.Facts {
+		return &facts.Facts{Effects: []facts.Effect{{Action: facts.SessionSet, Objects: []facts.Object{{Kind: "schema", Name: facts.Name{Name: schema}}}}}}
+	}
+	code := &facts.Facts{Uses: []facts.Use{{Kind: facts.UseCode, Name: "hr.f"}}}
+	for _, c := range []struct {
+		f     *facts.Facts
+		group string
+		want  facts.Verdict
+	}{
+		{read("shop"), "c", facts.Allow}, {read("shop_eu"), "c", facts.Allow}, {read("information_schema"), "c", facts.Allow}, {read("hr"), "c", facts.Deny},
+		{read("Shop"), "c", facts.Deny}, {read("ѕhop"), "c", facts.Deny}, {use("shop"), "c", facts.Allow}, {use("hr"), "c", facts.Deny}, {code, "c", facts.Deny},
+		{read("shop"), "d", facts.Allow}, {read("hr"), "d", facts.Deny},
+	} {
+		in := Input{Facts: c.f, Identity: facts.Identity{Groups: []string{c.group}}, Session: facts.Session{Protocol: "mysql", Database: "shop"}}
+		if d := p.Decide(in); d.Verdict != c.want {
+			t.Errorf("%+v of %s: %s, want %s", c.f, c.group, d.Verdict, c.want)
+		}
+	}
+}
+
 // TestNoFacts: facts that are missing are denied, not a panic.
 func TestNoFacts(t *testing.T) {
 	p := load(t, policy)

@@ -150,3 +150,31 @@ func TestMySQLDriver(t *testing.T) {
 		t.Errorf("its id is %d", id)
 	}
 }
+
+// TestMySQLScopes: who may reach one database reaches no other by its name.
+func TestMySQLScopes(t *testing.T) {
+	s := throwtest.SharedMaria(t, throwaway.MariaOptions{})
+	database, other, port := throwtest.Database(t, s, myShop), throwtest.Database(t, s, "CREATE TABLE pay (id INT PRIMARY KEY, sum INT); INSERT INTO pay VALUES (1, 7777)"), freePort(t)
+	startProxy(t, fmt.Sprintf("version: 1\nscopes: [{groups: [analyst], databases: [%s]}]\n", database), target{name: "shop", port: port, protocol: "mysql",
+		upstream: fmt.Sprintf("mysql://root@%s/%s?tls=disable", s.Address(), database), password: s.Password})
+	run := func(user, script string) string {
+		t.Helper()
+		return runClient(t, "mariadb", port, user, user+"-secret", "--batch", database, "--execute="+script)
+	}
+	if got := run("ana", "SELECT COUNT(*) FROM orders; SELECT COUNT(*) FROM "+database+".orders"); strings.Contains(got, "ERROR") {
+		t.Errorf("its own: %s", got)
+	}
+	for _, script := range []string{
+		"SELECT * FROM O.pay", "SELECT * FROM `O`.pay", "SELECT * FROM /* */ O . pay", "SELECT (SELECT MAX(sum) FROM O.pay)", "INSERT INTO plain SELECT sum FROM O.pay", "USE O", "USE O; SELECT * FROM pay",
+		"CREATE VIEW v AS SELECT * FROM O.pay", "UPDATE O.pay SET sum = 1", "DROP TABLE O.pay", "CREATE TABLE O.x (i INT)", "CREATE TABLE x LIKE O.pay", "DESCRIBE O.pay",
+		"CREATE DATABASE more", "DROP DATABASE O", "PREPARE p FROM 'SELECT * FROM O.pay'; EXECUTE p", "WITH w AS (SELECT * FROM O.pay) SELECT * FROM w", "RENAME TABLE O.pay TO pay", "TRUNCATE O.pay",
+	} {
+		script = strings.NewReplacer("O.", other+".", "`O`", "`"+other+"`", "O .", other+" .", "USE O", "USE "+other, "DATABASE O", "DATABASE "+other).Replace(script)
+		if got := run("ana", script); !strings.Contains(got, "ERROR 1227") || strings.Contains(got, "7777") {
+			t.Errorf("%s: %s", script, got)
+		}
+	}
+	if got := run("sam", "SELECT sum FROM "+other+".pay"); !strings.Contains(got, "7777") {
+		t.Errorf("who no scope names: %s", got)
+	}
+}

@@ -112,6 +112,7 @@ func (o *one) ddl(n ast.StmtNode) {
 	case *ast.CreateTableStmt:
 		e.Verb, e.Destructive = "CREATE TABLE", o.s.orReplace
 		object("table", s.Table)
+		object("table", s.ReferTable)
 		o.effect(e)
 		o.createTable(s)
 		return
