@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
 )
@@ -150,9 +153,64 @@ func TestClientTLS(t *testing.T) {
 	if answer := smuggle(t, port); !strings.HasPrefix(answer, "S") || strings.Contains(answer, "SCRAM") {
 		t.Errorf("smuggled bytes were answered: %q", answer)
 	}
+	// Who can bind, and was told by somebody in between that we cannot, is not let in (RFC 5802 §6).
+	for name, x := range map[string]struct {
+		mechanism, header string
+		answer            string
+	}{
+		"binds":                   {"SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,", "R"},
+		"cannot bind":             {"SCRAM-SHA-256", "n,,", "R"},
+		"was told that we cannot": {"SCRAM-SHA-256", "y,,", "E28P01"},
+		"binds by name only":      {"SCRAM-SHA-256-PLUS", "n,,", "E28P01"},
+		"binds another way":       {"SCRAM-SHA-256-PLUS", "p=tls-unique,,", "E28P01"},
+		"another mechanism":       {"SCRAM-SHA-1", "n,,", "E08P01"},
+	} {
+		if got := scramFirst(t, port, x.mechanism, x.header); got != x.answer {
+			t.Errorf("SCRAM, %s: %s, want %s", name, got, x.answer)
+		}
+	}
 	if out, err := psql("sslmode=disable"); err == nil || !strings.Contains(out, "encrypted connections only") {
 		t.Errorf("plaintext: %v\n%s", err, out)
 	}
+}
+
+// scramFirst begins a login over TLS and says how its first message is answered: by the type of what came, and an
+// error's code.
+func scramFirst(t *testing.T, port int, mechanism, header string) string {
+	t.Helper()
+	plain := dialTCP(t, port)
+	defer plain.Close()
+	_ = plain.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(plain, "\x00\x00\x00\x08\x04\xd2\x16\x2f"); err != nil {
+		t.Fatal(err)
+	}
+	var yes [1]byte
+	if _, err := io.ReadFull(plain, yes[:]); err != nil || yes[0] != 'S' {
+		t.Fatalf("TLS: %q, %v", yes, err)
+	}
+	s := &rawSession{conn: tls.Client(plain, &tls.Config{InsecureSkipVerify: true})}
+	startup, err := (&pgproto3.StartupMessage{ProtocolVersion: 196608, Parameters: map[string]string{"user": "ana", "database": "shop"}}).Encode(nil)
+	if err == nil {
+		_, err = s.conn.Write(startup)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := s.read(); err != nil || !strings.Contains(string(f), "SCRAM-SHA-256-PLUS\x00SCRAM-SHA-256\x00\x00") {
+		t.Fatalf("mechanisms: %q %v", f, err)
+	}
+	if err := s.send(&pgproto3.SASLInitialResponse{AuthMechanism: mechanism, Data: []byte(header + "n=,r=abcdefghijklmnop")}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m pgproto3.ErrorResponse
+	if f[0] != 'E' || m.Decode(f[5:]) != nil {
+		return string(f[:1])
+	}
+	return "E" + m.Code
 }
 
 // smuggle sends a TLS request with a start-up packet behind it in the clear,
