@@ -30,8 +30,12 @@ func parseOK(b []byte, caps uint32) (ended, error) {
 		if e.status&statusSessionChanged != 0 && len(f.b) > 0 {
 			e.state = f.bytes()
 		}
-	} else {
-		e.info = f.rest()
+	} else if len(f.b) > 0 {
+		// Servers write it with its length, the protocol's page has it without.
+		with := fields{b: f.b}
+		if e.info = with.bytes(); !with.done() {
+			e.info = f.rest()
+		}
 	}
 	if f.bad {
 		return e, errAnswer
@@ -66,9 +70,6 @@ func appendOK(dst []byte, head byte, e *ended, caps uint32) []byte {
 	dst = appendInt(appendInt(append(dst, head), e.affected), e.insertID)
 	dst = binary.LittleEndian.AppendUint16(dst, status)
 	dst = binary.LittleEndian.AppendUint16(dst, e.warnings)
-	if caps&capSessionTrack == 0 {
-		return append(dst, e.info...)
-	}
 	if len(e.info) > 0 || status&statusSessionChanged != 0 {
 		dst = appendBytes(dst, e.info)
 	}

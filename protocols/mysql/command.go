@@ -253,13 +253,37 @@ func (s *session) resetConnection(ctx context.Context) error {
 	return nil
 }
 
-// changeUser is COM_CHANGE_USER. The session's identity is fixed when it
-// begins and stands in its record, so another one takes another connection.
+// changeUser is COM_CHANGE_USER: the session ends, and the connection goes on
+// with a login. What the client proves its password by was made for the nonce
+// of its last login; it is asked for a new proof.
 func (s *session) changeUser(body []byte) error {
 	f := fields{b: body}
-	f.string()
-	if f.take(int(f.byte())); f.bad {
+	l := &loginPacket{user: f.string()}
+	f.take(int(f.byte()))
+	l.database = f.string()
+	if f.bad {
 		return s.replyErr(malformed)
 	}
-	return s.replyErr(&wireError{code: 1235, state: "42000", message: "COM_CHANGE_USER does not pass the proxy: connect again as the other user, or use COM_RESET_CONNECTION"})
+	if len(f.b) > 0 { // a character set, and what came later to the protocol
+		l.charset = byte(f.uint16())
+		if s.caps&capPluginAuth != 0 && len(f.b) > 0 {
+			f.string() // the plugin of the proof
+		}
+		if s.caps&capConnectAttrs != 0 && len(f.b) > 0 {
+			l.attributes = append([]byte(nil), f.bytes()...)
+		}
+		if f.bad {
+			return s.replyErr(malformed)
+		}
+	}
+	if s.caps&capPluginAuth == 0 {
+		return s.replyErr(&wireError{code: 1235, state: "42000", message: "COM_CHANGE_USER needs a client that knows plugins of authentication"})
+	}
+	for _, st := range s.stmts {
+		if err := st.closeCursor(); err != nil {
+			return err
+		}
+	}
+	s.becomes = l
+	return errChangeUser
 }

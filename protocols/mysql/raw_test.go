@@ -195,8 +195,6 @@ func TestCommands(t *testing.T) {
 	expect("COM_SET_OPTION 7", 0xff, 1047)
 	c.command(0x1f)
 	expect("COM_RESET_CONNECTION", 0, 0)
-	c.command(0x11, []byte("bob\x00\x00"+r.database+"\x00"))
-	expect("COM_CHANGE_USER", 0xff, 1235)
 	for _, short := range []string{"", "b", "bob\x00", "bob\x00\x14abc"} {
 		c.command(0x11, []byte(short))
 		expect("a short COM_CHANGE_USER", 0xff, 1835)
@@ -379,5 +377,60 @@ func TestBadLogins(t *testing.T) {
 	c.write(gbk)
 	if got := c.read(); errorCode(got) != 1115 {
 		t.Errorf("gbk: answered with %q", got)
+	}
+}
+
+// change sends COM_CHANGE_USER and proves the password as it is asked to.
+func (c *raw) change(user, password, database string) []byte {
+	c.t.Helper()
+	body := append([]byte(user+"\x00\x14"), make([]byte, 20)...) // a proof over the last nonce: not looked at
+	body = append(append(append(body, database...), 0), 45, 0)
+	c.command(0x11, append(append(body, "mysql_native_password"...), 0))
+	b := c.read()
+	plugin, rest, ok := bytes.Cut(b, []byte{0})
+	if !ok || string(plugin) != "\xfemysql_native_password" || len(rest) < 20 {
+		return b
+	}
+	c.write(gomysql.CalcNativePassword(rest[:20], []byte(password)))
+	return c.read()
+}
+
+// TestChangeUser: COM_CHANGE_USER ends the session and begins another one, of
+// whoever proves to be somebody, with nothing of the one before.
+func TestChangeUser(t *testing.T) {
+	r := start(t, setup{script: people, policy: classes})
+	c := r.raw(t, 0)
+	id := c.prepare("SELECT id FROM people", 0, 1)
+	c.command(0x03, []byte("SET @mine = 5"))
+	if b := c.read(); b[0] != 0 {
+		t.Fatalf("%q", b)
+	}
+	for range 2 {
+		if b := c.change("bob", "wonderland", r.database); b[0] != 0 {
+			t.Fatalf("as bob: %q", b)
+		}
+	}
+	c.command(0x17, id, []byte{0, 1, 0, 0, 0})
+	if b := c.read(); errorCode(b) != 1243 {
+		t.Errorf("what was prepared before is answered with %q", b)
+	}
+	c.alive()
+	if b := c.change("alice", "wonderland", ""); b[0] != 0 {
+		t.Fatalf("as alice again: %q", b)
+	}
+	c.alive()
+	if b := c.change("bob", "wrong", r.database); errorCode(b) != 1045 {
+		t.Errorf("a wrong password: %q", b)
+	}
+	if _, err := c.try(); err == nil {
+		t.Error("the connection goes on after a wrong password")
+	}
+	c = r.raw(t, 0)
+	if b := c.change("nobody", "wonderland", r.database); errorCode(b) != 1045 {
+		t.Errorf("an unknown user: %q", b)
+	}
+	c = r.raw(t, 0)
+	if b := c.change("alice", "wonderland", "nowhere"); errorCode(b) == 0 {
+		t.Errorf("a database that is not the target's: %q", b)
 	}
 }

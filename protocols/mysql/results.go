@@ -196,7 +196,11 @@ func (s *session) resultSet(p *pending, n int) (more bool, err error) {
 		return false, err
 	}
 	if s.caps&capDeprecateEOF == 0 {
-		s.reply(appendEOF(nil, &ended{status: s.status}))
+		status := s.status
+		if end != nil {
+			status = end.status &^ statusOfPlan
+		}
+		s.reply(appendEOF(nil, &ended{status: status}))
 	}
 	return s.relayRows(p)
 }

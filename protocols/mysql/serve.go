@@ -59,19 +59,47 @@ func serve(ctx context.Context, conn net.Conn, host protocols.Host) error {
 		}
 		return err
 	}
+	for {
+		next, err := c.session(ctx)
+		if next == nil {
+			return err
+		}
+		if err := c.again(next); err != nil {
+			return err
+		}
+	}
+}
+
+// session logs the client in and serves it until its session ends. next is who
+// it wants to be then, after COM_CHANGE_USER: somebody else has a session, a
+// record and an upstream connection of their own.
+func (c *client) session(ctx context.Context) (next *loginPacket, err error) {
 	sess, err := c.authenticate(ctx)
 	if err != nil {
-		return c.refuse(c.denied(err))
+		return nil, c.refuse(c.denied(err))
 	}
 	s, err := c.connect(ctx, sess)
 	if err != nil {
 		sess.Close(err)
-		return err
+		return nil, err
 	}
 	defer s.up.Close()
 	err = s.run(ctx)
+	if errors.Is(err, errChangeUser) {
+		sess.Close(nil)
+		c.r, c.seq = s.cr, s.seq
+		return s.becomes, nil
+	}
 	sess.Close(err)
-	return err
+	return nil, err
+}
+
+// again makes the client one that logs in as COM_CHANGE_USER says: it is asked
+// for a proof over a nonce of its own.
+func (c *client) again(l *loginPacket) error {
+	l.caps = c.login.caps
+	c.login, c.nonce, c.r.max = *l, newNonce(), maxAuth
+	return c.conn.SetDeadline(time.Now().Add(startupTime))
 }
 
 // denied is the one answer to every failed login, in MySQL's words.

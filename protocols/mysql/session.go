@@ -39,8 +39,9 @@ type session struct {
 	view   viewState
 
 	stmts    map[uint32]*statement
-	lastStmt uint32 // the one prepared last, which MariaDB's clients may name -1
-	longData int    // bytes that prepared statements hold for their parameters
+	becomes  *loginPacket // of COM_CHANGE_USER, which ends the session
+	lastStmt uint32       // the one prepared last, which MariaDB's clients may name -1
+	longData int          // bytes that prepared statements hold for their parameters
 
 	rows   result                 // the result that is coming; reused
 	killed atomic.Bool            // by a KILL of the connection
@@ -59,7 +60,10 @@ func newSession(c *client, sess protocols.Session, up protocols.Upstream, cred p
 	return s
 }
 
-var errQuit = errors.New("the client said goodbye")
+var (
+	errQuit       = errors.New("the client said goodbye")
+	errChangeUser = errors.New("the client becomes another user")
+)
 
 // run serves commands until either side ends or the engine ends the session.
 func (s *session) run(ctx context.Context) error {
@@ -79,7 +83,7 @@ func (s *session) run(ctx context.Context) error {
 	err := s.commands(ctx)
 	close(ended)
 	<-watched
-	if errors.Is(err, errQuit) || errors.Is(err, io.EOF) {
+	if errors.Is(err, errQuit) || errors.Is(err, errChangeUser) || errors.Is(err, io.EOF) {
 		s.useq = 0
 		if s.up.Control(protocols.ControlTerminate, appendMessage(nil, &s.useq, []byte{comQuit})) == nil {
 			_ = s.up.Flush()
@@ -111,6 +115,8 @@ func (s *session) farewell(err error) error {
 	var w *wireError
 	var u *upstreamError
 	switch {
+	case errors.Is(err, errChangeUser) && cause == nil && !s.killed.Load():
+		return err
 	case cause != nil:
 		s.say(toWire(cause))
 		return fmt.Errorf("ended: %w", cause)
