@@ -53,6 +53,8 @@ type Protocol struct {
 	// ServerCatalog says that Catalog reads the schema of the whole server,
 	// whichever database the connection is in.
 	ServerCatalog bool
+	// CommitsDDL says that the store commits with each change of the schema.
+	CommitsDDL bool
 }
 
 // CatalogSource reads one database's schema. It is used by one goroutine.

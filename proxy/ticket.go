@@ -169,6 +169,20 @@ func (t *ticket) alters() {
 	}
 }
 
+// settles notes that the statement's change of the schema, if it makes one, is
+// committed: others need not wait for the end of a transaction to rely on the
+// schema again.
+func (t *ticket) settles() {
+	if c := t.statement.Change; c == nil || !c.ReloadSchema || t.catalogs == nil {
+		return
+	}
+	before := t.seen.generation.Load()
+	t.session.settled()
+	if g := t.catalogs.generation.Load(); g == before+1 {
+		t.seen.generation.Store(g)
+	}
+}
+
 func sameDecision(a, b *facts.Decision) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
@@ -276,6 +290,9 @@ func (t *ticket) Done(o protocols.Outcome) error {
 		e.Type, e.Tag, e.Code, e.Message = replay.TypeError, "", o.Code, o.Message
 	default:
 		t.alters()
+	}
+	if s.target.protocol.CommitsDDL {
+		t.settles()
 	}
 	s.target.counts.ended(t.rows, t.bytes, now.Sub(t.issued))
 	if err := s.record.Append(e); err != nil {

@@ -25,6 +25,7 @@ func New() protocols.Protocol {
 		Catalog:     openCatalog,
 
 		ServerCatalog: true,
+		CommitsDDL:    true,
 	}
 }
 
