@@ -68,19 +68,28 @@ targets: [{name: x, protocol: probe, listen: "127.0.0.1:0", tls: {mode: disable}
 		write("policy.yaml", strict)
 		engine.Reload()
 		_, o.stale = s.Admit(ctx, u)
-		_, o.denied = s.Admit(ctx, unit("SAY"))
+		// The engine sees the file change, too, and reads it once more.
+		anew := func(unit func() protocols.Unit) (err error) {
+			for err = protocols.ErrPolicyChanged; errors.Is(err, protocols.ErrPolicyChanged); {
+				_, err = s.Admit(ctx, unit())
+			}
+			return err
+		}
+		o.denied = anew(func() protocols.Unit { return unit("SAY") })
 
 		write("policy.yaml", loose)
 		engine.Reload()
-		held := unit("ASK")
-		held.OnHold = func(h protocols.Held) {
-			write("policy.yaml", strict)
-			engine.Reload()
-			if _, err := engine.approvals.Approve(ctx, h.ID, approval.Approver{Name: "dana", Groups: []string{"dba"}}, approval.Terms{}, ""); err != nil {
-				t.Error(err)
+		o.held = anew(func() protocols.Unit {
+			held := unit("ASK")
+			held.OnHold = func(h protocols.Held) {
+				write("policy.yaml", strict)
+				engine.Reload()
+				if _, err := engine.approvals.Approve(ctx, h.ID, approval.Approver{Name: "dana", Groups: []string{"dba"}}, approval.Terms{}, ""); err != nil {
+					t.Error(err)
+				}
 			}
-		}
-		_, o.held = s.Admit(ctx, held)
+			return held
+		})
 		return nil
 	}}
 	c, err := LoadConfig(filepath.Join(dir, "sallyport.yaml"), []protocols.Protocol{probe})
