@@ -77,3 +77,42 @@ func TestBatchWithDDL(t *testing.T) {
 		t.Errorf("%q, %v", v, err)
 	}
 }
+
+// TestSchemaPinned: a schema that is read again takes the server's own objects
+// from the one before only while they are the same, within a transaction too.
+func TestSchemaPinned(t *testing.T) {
+	s := startPostgreSQL(t, throwaway.Options{})
+	sql(t, s, "postgres", "ALTER ROLE backend SUPERUSER")
+	port := freePort(t)
+	startProxy(t, permissive, target{name: "shop", port: port, password: "backend-secret", upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address())})
+	c := connect(t, twinConn(port))
+	called := func(want string) {
+		t.Helper()
+		for _, name := range []string{"initcap", "initcap_one", "initcap_two"} {
+			must(t, c, "SAVEPOINT called")
+			_, err := c.Exec(context.Background(), "SELECT "+name+"('A')")
+			if name == want && err != nil || name != want && !hasCode(err, "42883") {
+				t.Errorf("%s where the name is %s: %v", name, want, err)
+			}
+			must(t, c, "ROLLBACK TO called")
+		}
+	}
+	must(t, c, "BEGIN")
+	called("initcap")
+	must(t, c, "CREATE TABLE one (a int)")
+	called("initcap")
+	must(t, c, "ALTER FUNCTION pg_catalog.initcap(text) RENAME TO initcap_one")
+	called("initcap_one")
+	must(t, c, "ALTER FUNCTION pg_catalog.initcap_one(text) RENAME TO initcap_two")
+	called("initcap_two")
+	must(t, c, "COMMIT")
+	must(t, c, "CREATE TABLE two (a int)")
+	must(t, c, "BEGIN")
+	called("initcap_two")
+	must(t, c, "CREATE TABLE three (a int)")
+	must(t, c, "ALTER FUNCTION pg_catalog.initcap_two(text) RENAME TO initcap")
+	must(t, c, "ROLLBACK")
+	must(t, c, "BEGIN")
+	called("initcap_two")
+	must(t, c, "ROLLBACK")
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
@@ -14,8 +13,8 @@ import (
 // openCatalog logs in on a connection of the proxy's own and reads the schema
 // over it.
 func openCatalog(ctx context.Context, up protocols.Upstream, cred protocols.Credential) (protocols.CatalogSource, error) {
-	names := []string{"client_encoding", "standard_conforming_strings", "search_path", "application_name", "statement_timeout", "lock_timeout"}
-	values := []string{"UTF8", "on", "", "sallyport", "0", "0"} // whatever the role's own are
+	names := []string{"client_encoding", "standard_conforming_strings", "search_path", "application_name", "statement_timeout", "lock_timeout", "jit"}
+	values := []string{"UTF8", "on", "", "sallyport", "0", "0", "off"} // whatever the role's own are; compiling the schema queries takes longer than they do
 	l, err := logIn(ctx, up, cred, version30, names, values)
 	if err != nil {
 		return nil, err
@@ -27,8 +26,9 @@ func openCatalog(ctx context.Context, up protocols.Upstream, cred protocols.Cred
 // catalogSource reads over a connection that nobody else uses, by simple
 // queries.
 type catalogSource struct {
-	up protocols.Upstream
-	r  *reader
+	up     protocols.Upstream
+	r      *reader
+	before *catalog.Catalog // that was read last
 }
 
 var _ protocols.CatalogSource = (*catalogSource)(nil)
@@ -52,7 +52,11 @@ func (c *catalogSource) Version(ctx context.Context) (string, error) {
 }
 
 func (c *catalogSource) Load(ctx context.Context) (*catalog.Catalog, error) {
-	return loadCatalog(ctx, c)
+	next, err := loadCatalog(ctx, c, c.before)
+	if err == nil {
+		c.before = next
+	}
+	return next, err
 }
 
 func (c *catalogSource) query(ctx context.Context, sql string, each func(cols [][]byte) error) error {
@@ -85,39 +89,6 @@ func (c *catalogSource) query(ctx context.Context, sql string, each func(cols []
 			return failed
 		}
 	}
-}
-
-// loadCatalog reads the whole schema as the connection sees it.
-func loadCatalog(ctx context.Context, q querier) (*catalog.Catalog, error) {
-	c := &catalog.Catalog{Dialect: "postgres"}
-	err := q.query(ctx, serverSQL, func(cols [][]byte) error {
-		c.Version, c.Database = string(cols[0]), string(cols[1])
-		return nil
-	})
-	for _, part := range []struct {
-		what string
-		sql  string
-		into func([]byte) error
-	}{
-		{"schemas", schemasSQL, into(&c.Schemas)},
-		{"relations", relationsSQL, into(&c.Relations)},
-		{"functions", functionsSQL, into(&c.Functions)},
-		{"operators", operatorsSQL, into(&c.Operators)},
-		{"casts", castsSQL, into(&c.Casts)},
-		{"types", typesSQL, into(&c.Types)},
-	} {
-		if err == nil {
-			err = q.query(ctx, part.sql, func(cols [][]byte) error { return part.into(cols[0]) })
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the schema's %s: %w", part.what, err)
-		}
-	}
-	for i := range c.Relations {
-		r := &c.Relations[i]
-		r.Temporary = strings.HasPrefix(r.Schema, "pg_temp_")
-	}
-	return c, nil
 }
 
 // into decodes a JSON object and appends it to a list.

@@ -36,7 +36,11 @@ func (s *session) currentView(ctx context.Context, fresh bool) (*catalog.View, e
 			return nil, &wireError{severity: "ERROR", code: "0A000", message: "the schema was changed in this transaction, under a search path that puts other schemas before pg_catalog",
 				hint: "End the transaction, or leave pg_catalog out of search_path, which puts it first."}
 		}
-		c, err := loadCatalog(ctx, s.ownQuerier())
+		var before *catalog.Catalog
+		if v.view != nil {
+			before = v.view.Catalog
+		}
+		c, err := loadCatalog(ctx, s.ownQuerier(), before)
 		if err != nil {
 			return nil, err
 		}

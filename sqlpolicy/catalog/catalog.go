@@ -32,7 +32,18 @@ type Catalog struct {
 	Casts     []Cast     `json:"casts"`
 	Types     []Type     `json:"types"`
 
+	// Pinned and Marks are for the protocol that reads the schema.
+	Pinned Pinned            `json:"-"`
+	Marks  map[uint32]string `json:"-"` // a relation that has the same one is still the same
+
 	idx *index
+}
+
+// Pinned says how much of a schema is the server's own and need not be read
+// again while it has that version: so many entries at the lists' beginnings.
+type Pinned struct {
+	Version                            string
+	Functions, Operators, Casts, Types int
 }
 
 // Schema is a namespace. UsableBy lists the roles that may look names up in
