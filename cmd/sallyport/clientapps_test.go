@@ -24,14 +24,28 @@ var update = flag.Bool("update", false, "write docs/clients.md as the clients' t
 // client's scenario may show. The last three are run under a policy, over TLS.
 var clientSteps = []string{"connect", "introspect", "transact", "prepare", "pipeline", "cancel", "copy", "stream", "listen", "error", "types", "orm", "masked", "refused", "tls"}
 
-// clientApp is a program that uses one client as applications do. It prints
-// lines "step: what was seen" and takes plain or policy as its argument.
+// clientApp uses one client as applications do: a program that takes plain or
+// policy as its argument, or a scenario in this package. Either says lines
+// "step: what was seen".
 type clientApp struct {
-	name    string
-	version string
-	command func(t *testing.T) []string
+	name     string
+	version  string
+	command  func(t *testing.T) []string
+	scenario func(t *testing.T, env []string, mode string) []string
 	// maps renames steps of its own to the matrix's.
 	maps map[string]string
+	// unseen are steps under a policy that the client has no means to show.
+	unseen []string
+}
+
+// run is the scenario as one of two modes of a clientApp, with what it needs
+// made ready.
+func (a clientApp) run(t *testing.T) func(t *testing.T, env []string, mode string) []string {
+	if a.scenario != nil {
+		return a.scenario
+	}
+	command := a.command(t)
+	return func(t *testing.T, env []string, mode string) []string { return runApp(t, env, mode, command) }
 }
 
 func clientFile(name string) string {
@@ -67,8 +81,15 @@ func javaApp(t *testing.T) []string {
 }
 
 var clientApps = []clientApp{
+	{name: "psql", version: "15", scenario: psqlScenario},
+	{name: "pg_dump and pg_restore", version: "15", scenario: pgDumpScenario, unseen: []string{"refused"}},
+	{name: "pgbench", version: "15", scenario: pgbenchScenario, unseen: []string{"masked"}},
+	{name: "pgx", version: "5.12.0, in its five modes", scenario: pgxScenario},
+	{name: "lib/pq", version: "1.12.3", scenario: pqScenario},
+	{name: "libpq", version: "18, SASL OAUTHBEARER", scenario: oauthScenario},
 	{name: "psycopg 3", version: "3.3.9, libpq 18", command: pythonApp("psycopg3_app.py")},
 	{name: "psycopg 2", version: "2.9.13, libpq 17", command: pythonApp("psycopg2_app.py")},
+	{name: "SQLAlchemy 2", version: "2.1.9 on psycopg 3 and psycopg 2", command: pythonApp("sqlalchemy_app.py")},
 	{name: "asyncpg", version: "0.32.0", command: pythonApp("asyncpg_app.py")},
 	{name: "Django", version: "5.2.19 on psycopg 3", command: pythonApp("django_app.py"), maps: map[string]string{"migrate": "orm"}},
 	{name: "node-postgres", version: "pg 8.23.1, pg-cursor, pg-query-stream, pg-copy-streams", command: nodeApp("pg_app.cjs")},
@@ -118,14 +139,14 @@ func (m clientMatrix) run(t *testing.T, plain clientPair, guarded []string) {
 	seen := map[string]map[string]bool{}
 	for _, app := range m.apps {
 		t.Run(app.name, func(t *testing.T) {
-			command := app.command(t)
-			want := runApp(t, plain.direct, "plain", command)
-			got := runApp(t, plain.proxy, "plain", command)
+			run := app.run(t)
+			want := run(t, plain.direct, "plain")
+			got := run(t, plain.proxy, "plain")
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("differs through the proxy (-direct +proxy):\n%s", diff)
 			}
-			under := runApp(t, guarded, "policy", command)
-			checkGuarded(t, under, m.refusal)
+			under := run(t, guarded, "policy")
+			checkGuarded(t, under, app.unseen, m.refusal)
 			if !t.Failed() {
 				seen[app.name] = stepsOf(app, slices.Concat(got, under))
 			}
@@ -149,19 +170,19 @@ func stepsOf(app clientApp, lines []string) map[string]bool {
 }
 
 // checkGuarded looks at the lines of a run under the policy.
-func checkGuarded(t *testing.T, lines []string, refusal string) {
+func checkGuarded(t *testing.T, lines, unseen []string, refusal string) {
 	t.Helper()
-	masked, refused := false, false
+	masked, refused := slices.Contains(unseen, "masked"), slices.Contains(unseen, "refused")
 	for _, l := range lines {
 		switch name, rest, _ := strings.Cut(l, ":"); strings.TrimPrefix(name, "hibernate ") {
 		case "masked":
 			masked = true
-			if !strings.Contains(rest, "a***@example.com") || strings.Contains(rest, "ana@example.com") {
+			if !strings.Contains(rest, "***@") || strings.Contains(rest, "ana@example.com") {
 				t.Errorf("not masked: %s", l)
 			}
 		case "refused":
 			refused = true
-			if !strings.Contains(rest, refusal) {
+			if !strings.Contains(rest, refusal) && !strings.Contains(rest, "refused by policy") { // not every client tells the code
 				t.Errorf("not refused as a database refuses: %s", l)
 			}
 		}
