@@ -55,10 +55,11 @@ type scope struct {
 	role     string
 	temp     string
 	settings catalog.Settings
+	reverts  bool
 }
 
 func scopeOf(v *catalog.View) scope {
-	return scope{catalog: weak.Make(v.Catalog), path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema, settings: v.Settings}
+	return scope{catalog: weak.Make(v.Catalog), path: strings.Join(v.SearchPath, "\x00"), role: v.Role, temp: v.TempSchema, settings: v.Settings, reverts: v.Reverting}
 }
 
 // viewScope remembers what the last view's scope was.

@@ -28,6 +28,7 @@ type viewState struct {
 func (s *session) currentView(ctx context.Context, fresh bool) (*catalog.View, error) {
 	v := &s.view
 	if s.status.Load() == 'E' && v.view != nil {
+		v.revert(true)
 		return v.view, nil
 	}
 	open := s.status.Load() == 'T' || s.unsynced
@@ -66,7 +67,19 @@ func (s *session) currentView(ctx context.Context, fresh bool) (*catalog.View, e
 		v.view, v.setting, v.staleSession = &n, names.setting, false
 	}
 	s.types.Store(v.view.Catalog)
+	v.revert(open)
 	return v.view, nil
+}
+
+// revert notes whether the open transaction, if there is one, has changed what
+// names mean.
+func (v *viewState) revert(open bool) {
+	reverting := open && (v.private || v.touched || v.staleSchema)
+	if v.view != nil && v.view.Reverting != reverting {
+		n := *v.view
+		n.Reverting = reverting
+		v.view = &n
+	}
 }
 
 // builtinsFirst says that names which the proxy's own queries leave

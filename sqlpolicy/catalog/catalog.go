@@ -249,6 +249,9 @@ type View struct {
 	// has one.
 	TempSchema string `json:"temp_schema,omitempty"`
 	Role       string `json:"role"`
+	// Reverting says that the open transaction has changed what names mean, so
+	// that its end, or a way back to a savepoint, may take that back.
+	Reverting bool `json:"reverting,omitempty"`
 	// Prepared are SQL-level and protocol-level prepared statements.
 	Prepared map[string]Prepared `json:"prepared,omitempty"`
 	// Cursors are the open cursors, by what FETCH from them returns.

@@ -178,3 +178,33 @@ func TestOverTable(t *testing.T) {
 		t.Errorf("a foreign key: %+v", a.f.Uses)
 	}
 }
+
+// TestTexts: which statements of a text pass over what the earlier ones have
+// made of names.
+func TestTexts(t *testing.T) {
+	v := changedView(t, func(*catalog.Catalog) {})
+	for text, passes := range map[string]bool{
+		"CREATE TABLE fresh (a int PRIMARY KEY, b text NOT NULL DEFAULT 'x', UNIQUE (b)); INSERT INTO fresh VALUES (1); SELECT * FROM fresh":              true,
+		"CREATE TEMPORARY TABLE fresh (id text primary key, n int not null, unique (n) deferrable initially deferred); INSERT INTO fresh VALUES ('a', 1)": true,
+		"CREATE TEMP TABLE fresh (a timestamptz DEFAULT now()); INSERT INTO fresh DEFAULT VALUES RETURNING a":                                             true,
+		"BEGIN; CREATE TABLE fresh (a int); COMMIT; SELECT a FROM fresh":                                                                                  true,
+		"BEGIN; CREATE TABLE fresh (a int); ROLLBACK; SELECT a FROM fresh":                                                                                false,
+		"BEGIN; CREATE TABLE fresh (a int); ROLLBACK":                                                                                                     true,
+		"BEGIN; SAVEPOINT s; CREATE TABLE fresh (a int); ROLLBACK TO s; SELECT 1 FROM customers":                                                          false,
+		"BEGIN; SET LOCAL search_path = app; COMMIT; SELECT 1 FROM customers":                                                                             false,
+		"BEGIN; UPDATE scratch SET a = 'x' WHERE id = 1; ROLLBACK; SELECT 1 FROM customers":                                                               true,
+		"CREATE TEMP TABLE fresh (a int) ON COMMIT DROP; SELECT a FROM fresh":                                                                             false,
+		"CREATE TEMP TABLE customers (a int); SELECT a FROM customers":                                                                                    false,
+		"CREATE TABLE fresh (a int CHECK (a > 0)); INSERT INTO fresh VALUES (1)":                                                                          false,
+		"CREATE TABLE fresh (a int); DROP TABLE fresh; SELECT 1 FROM customers":                                                                           false,
+	} {
+		_, err := Analyse(v, text, Limits{Statement: 1 << 20, Depth: 100})
+		if (err == nil) != passes {
+			t.Errorf("%s: %v, want it to pass: %v", text, err, passes)
+		}
+	}
+	v.Reverting = true
+	if _, err := Analyse(v, "ROLLBACK; SELECT 1 FROM customers", Limits{Statement: 1 << 20, Depth: 100}); err == nil {
+		t.Error("a text passes that ends a transaction which has changed what names mean, and uses one")
+	}
+}

@@ -75,6 +75,11 @@ type batch struct {
 	// blind is set once a statement changed the schema in a way that is not
 	// simulated.
 	blind bool
+	// moved is set once one has changed what names mean in a way that is
+	// simulated, and that the end of a transaction may take back.
+	moved bool
+	// local is set once one has done so until the end of the transaction.
+	local bool
 }
 
 // one is the analysis of one statement.

@@ -19,11 +19,16 @@ func (b *batch) simulate(n *pg_query.Node, st *catalog.Statement, rest []*pg_que
 		return nil
 	}
 	b.prepared(c)
+	transaction := len(st.Facts.Effects) > 0 && st.Facts.Effects[0].Action == facts.Transaction
+	// The end of a transaction, or its way back to a savepoint, takes back what
+	// the transaction has made of names, in this text or before it. COMMIT, where
+	// nothing can have failed, takes back what is local.
+	reverts := transaction && c.ReloadSession && (b.view.Reverting || b.local || b.moved && st.Facts.Effects[0].Verb != "COMMIT")
+	done := c.SearchPath != nil && !c.ReloadSchema || transaction && !b.blind && !reverts || !c.ReloadSession && !c.ReloadSchema
 	if c.SearchPath != nil {
 		b.view.SearchPath = simulatedPath(b.view, c.SearchPath)
+		b.moved, b.local = true, b.local || c.Local
 	}
-	transaction := len(st.Facts.Effects) > 0 && st.Facts.Effects[0].Action == facts.Transaction
-	done := c.SearchPath != nil && !c.ReloadSchema || transaction && !b.blind || !c.ReloadSession && !c.ReloadSchema
 	if c.ReloadSchema {
 		done = b.create(n)
 	}
@@ -98,47 +103,6 @@ func needsNames(n *pg_query.Node) bool {
 		*pg_query.Node_CreateTrigStmt, *pg_query.Node_AlterOwnerStmt, *pg_query.Node_CreateRoleStmt:
 		return false
 	}
-	return true
-}
-
-// create simulates a plain new table; everything else is not simulated.
-func (b *batch) create(n *pg_query.Node) bool {
-	s := n.GetCreateStmt()
-	if s == nil || len(s.InhRelations) > 0 || s.Partbound != nil || s.Relation.Relpersistence == "t" || s.OfTypename != nil {
-		return n.GetIndexStmt() != nil || n.GetCommentStmt() != nil || n.GetGrantStmt() != nil
-	}
-	o := &one{analysis: newAnalysis(b.view, "")}
-	name := o.future(s.Relation)
-	if b.view.RelationIn(name.Schema, name.Name) != nil {
-		return s.IfNotExists
-	}
-	r := catalog.Relation{Schema: name.Schema, Name: name.Name, Kind: catalog.RelTable}
-	for _, e := range s.TableElts {
-		if k := e.GetConstraint(); k != nil {
-			continue
-		}
-		d := e.GetColumnDef()
-		if d == nil || !plainColumn(d) {
-			return false
-		}
-		schema, base := splitName(d.TypeName.GetNames())
-		switch base {
-		case "serial", "serial4":
-			schema, base = "pg_catalog", "int4"
-		case "bigserial", "serial8":
-			schema, base = "pg_catalog", "int8"
-		case "smallserial", "serial2":
-			schema, base = "pg_catalog", "int2"
-		}
-		t := b.view.Type(schema, base)
-		if t == nil || len(d.TypeName.ArrayBounds) > 0 {
-			return false
-		}
-		r.Columns = append(r.Columns, catalog.Column{Num: int32(len(r.Columns) + 1), Name: d.Colname, Type: t.Schema + "." + t.Name})
-	}
-	c := *b.view.Catalog
-	c.Relations = append(slices.Clone(c.Relations), r)
-	b.view.Catalog = c.Index()
 	return true
 }
 
