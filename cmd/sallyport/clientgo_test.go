@@ -316,7 +316,7 @@ func pqCopy(ctx context.Context, db *gosql.DB) (any, error) {
 		return nil, err
 	}
 	defer tx.Rollback()
-	st, err := tx.PrepareContext(ctx, pq.CopyIn("scratch", "id", "a"))
+	st, err := tx.PrepareContext(ctx, "COPY scratch (id, a) FROM STDIN")
 	if err != nil {
 		return nil, err
 	}
