@@ -247,8 +247,8 @@ func (f *fields) string() string {
 // count reads a 16-bit count of things of at least size bytes each and checks
 // that so many can follow.
 func (f *fields) count(size int) int {
-	n := f.int16()
-	if n < 0 || n*size > len(f.b) {
+	n := int(uint16(f.int16()))
+	if n*size > len(f.b) {
 		f.bad, f.b = true, nil
 		return 0
 	}

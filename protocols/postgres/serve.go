@@ -125,6 +125,7 @@ func (c *client) welcome(s *session, l *upstreamLogin) error {
 	}
 	key := make([]byte, 4+n)
 	rand.Read(key) // never fails
+	key[0] &= 0x7f // a process's id, which drivers may take for an int4
 	s.cancel = s.cancelUpstream(l)
 	s.forget = c.host.Canceller().Register(string(key), s.cancelRequest)
 	b = append(b, message('K', key)...)

@@ -368,3 +368,21 @@ func (e *endless) Read(p []byte) (int, error) {
 type counter struct{ protocols.Ticket }
 
 func (counter) Row(int) (bool, error) { return false, nil }
+
+// TestCounts: a count of 16 bits has no sign, and is checked against what
+// follows.
+func TestCounts(t *testing.T) {
+	for n, follows := range map[int]int{0: 0, 1: 2, 1665: 3330, 32768: 65536, 65535: 131070} {
+		head := []byte{byte(n >> 8), byte(n)}
+		f := fields{b: append(head, make([]byte, follows)...)}
+		if got := f.count(2); got != n || f.bad {
+			t.Errorf("%d things in %d bytes: %d, bad %v", n, follows, got, f.bad)
+		}
+		if n > 0 {
+			f = fields{b: append(head, make([]byte, follows-1)...)}
+			if got := f.count(2); got != 0 || !f.bad {
+				t.Errorf("%d things in %d bytes pass as %d", n, follows-1, got)
+			}
+		}
+	}
+}
