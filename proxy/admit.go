@@ -205,9 +205,13 @@ func (s *session) schemaSeen(u *protocols.Unit) *schemaSeen {
 	if s.altering.Load() {
 		own = 1
 	}
-	seen := &schemaSeen{unsure: c.altering.Load() > own}
-	seen.generation.Store(c.generation.Load())
-	return seen
+	unsure, generation := c.altering.Load() > own, c.generation.Load()
+	if last := s.lastSeen; last != nil && last.unsure == unsure && last.generation.Load() == generation {
+		return last
+	}
+	s.lastSeen = &schemaSeen{unsure: unsure}
+	s.lastSeen.generation.Store(generation)
+	return s.lastSeen
 }
 
 func handOut(tickets []*ticket) []protocols.Ticket {

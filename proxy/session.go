@@ -35,6 +35,7 @@ type session struct {
 	// change will be seen.
 	altering   atomic.Bool
 	lastScope  atomic.Pointer[viewScope]
+	lastSeen   *schemaSeen // of the last unit with a view; of the goroutine that admits
 	decisions  map[decidedKey]*decided
 	operations decidedOperations
 

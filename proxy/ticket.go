@@ -49,8 +49,9 @@ type ticket struct {
 	granted []facts.Need       // what people have let pass, where it was held
 }
 
-// schemaSeen is what a unit's tickets know of the schema; they share it, since
-// a statement of the unit may itself change the schema for those after it.
+// schemaSeen is what tickets know of the schema. Those of a session share it
+// that were decided under the same: a change that the session itself makes
+// next is no surprise to what it asked before.
 type schemaSeen struct {
 	generation atomic.Int64
 	unsure     bool // another session's change was open when it was decided
@@ -152,6 +153,7 @@ func (t *ticket) decideAgain() error {
 			in.Facts = in.Facts.Bind(in.Params)
 		}
 		if sameDecision(t.decision, t.policy.Decide(in)) {
+			t.seen = &schemaSeen{unsure: t.seen.unsure} // this ticket alone was looked at
 			t.seen.generation.Store(generation)
 			return nil
 		}
