@@ -121,7 +121,7 @@ func vectorFigures(o options) (out []*figure) {
 		f := &figure{name: fmt.Sprintf("vector search, top 10 in 1 KB, %d clients", clients), unit: "requests/s", against: "nginx"}
 		seconds := o.few
 		if clients > 1 {
-			f.bar, seconds = 0.5, o.seconds
+			f.bar, seconds = 0.5, max(1, o.seconds/2)
 		}
 		f.measure = func(w way) (float64, int64, error) {
 			n, _, took, err := ask(w, w.request(searchPath, searchBody()), clients, time.Duration(seconds)*time.Second)

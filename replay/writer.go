@@ -31,6 +31,7 @@ type Writer struct {
 	changed chan struct{} // closed at the next flush, where somebody follows
 	sealing *sealing      // of the frame before, nil once it was seen to end
 	said    statements    // of the open frame
+	rows    rowsEvent
 
 	// Of whoever seals; one at a time does.
 	part int // that frames are appended to, from 1
@@ -110,17 +111,54 @@ func (w *Writer) fail(err error) error {
 	return w.err
 }
 
-// AppendRow adds a rows event with one row, without going through reflection.
-// columns is set for a result's first row. Cells may be nil for NULL; bytes
-// that are no UTF-8 become U+FFFD.
+// AppendRow adds a row to the record, without going through reflection. Rows of
+// one result that follow each other and are handed over together share an
+// event, whose time is the first one's. columns is set for a result's first
+// row. Cells may be nil for NULL; bytes that are no UTF-8 become U+FFFD.
 func (w *Writer) AppendRow(id int64, at time.Time, columns []string, cells [][]byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.usable(); err != nil {
 		return err
 	}
+	b := w.buf
+	if w.rows.id == id && columns == nil && w.rows.end == len(b) && len(b)-w.rows.from < sharedRows {
+		b = append(b[:len(b)-len(endRows)], "],["...)
+	} else {
+		w.rows.id, w.rows.from = id, len(b)
+		b = w.beginRows(b, id, at, columns)
+	}
+	for i, c := range cells {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if c == nil {
+			b = append(b, "null"...)
+		} else {
+			b = appendJSON(b, c)
+		}
+	}
+	w.buf = append(b, endRows...)
+	w.rows.end = len(w.buf)
+	return w.roll()
+}
+
+// rowsEvent is the last event of rows in the buffer, where another row may
+// still go.
+type rowsEvent struct {
+	id        int64
+	from, end int // in the buffer
+}
+
+const (
+	// sharedRows bounds an event of rows to which rows are added, in bytes.
+	sharedRows = 32 << 10
+	endRows = "]]}\n"
+)
+
+func (w *Writer) beginRows(b []byte, id int64, at time.Time, columns []string) []byte {
 	w.number++
-	b := append(w.buf, `{"t":"rows","n":`...)
+	b = append(b, `{"t":"rows","n":`...)
 	b = strconv.AppendInt(b, w.number, 10)
 	b = append(b, `,"at":"`...)
 	b = at.UTC().Truncate(time.Microsecond).AppendFormat(b, time.RFC3339Nano)
@@ -136,19 +174,7 @@ func (w *Writer) AppendRow(id int64, at time.Time, columns []string, cells [][]b
 		}
 		b = append(b, ']')
 	}
-	b = append(b, `,"rows":[[`...)
-	for i, c := range cells {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		if c == nil {
-			b = append(b, "null"...)
-		} else {
-			b = appendJSON(b, c)
-		}
-	}
-	w.buf = append(b, "]]}\n"...)
-	return w.roll()
+	return append(b, `,"rows":[[`...)
 }
 
 // appendJSON writes a JSON string.
@@ -204,7 +230,7 @@ func (w *Writer) flush() error {
 	if err := w.journal.append(w.buf); err != nil {
 		return w.fail(fmt.Errorf("recording: %w", err))
 	}
-	w.buf = w.buf[:0]
+	w.buf, w.rows = w.buf[:0], rowsEvent{}
 	if cap(w.buf) > 1<<20 {
 		w.buf = nil
 	}

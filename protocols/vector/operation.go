@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
@@ -199,14 +201,14 @@ const (
 
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
-	return fmt.Sprintf("sha256:%x", sum[:16])
+	return "sha256:" + hex.EncodeToString(sum[:16])
 }
 
 func (t *text) value(v *httpgate.Value) {
 	from := t.b.Len()
 	switch {
 	case v.Kind == '[' && v.Count > fewValues && v.Vector():
-		fmt.Fprintf(&t.b, `"‹%d numbers, %s›"`, v.Count, digest(v.Raw))
+		t.b.WriteString(`"‹` + strconv.Itoa(v.Count) + ` numbers, ` + digest(v.Raw) + `›"`)
 	case v.Kind == '"' && len(v.Raw) > maxText:
 		fmt.Fprintf(&t.b, `"‹%d bytes, %s›"`, len(v.Raw), digest(v.Raw))
 	case v.Kind == '[' && v.Items != nil:
@@ -217,7 +219,8 @@ func (t *text) value(v *httpgate.Value) {
 			if i > 0 {
 				t.b.WriteByte(',')
 			}
-			fmt.Fprintf(&t.b, "%s:", quote(v.Names[i]))
+			t.b.Write(quote(v.Names[i]))
+			t.b.WriteByte(':')
 			t.value(&v.Items[i])
 		}
 		t.b.WriteByte('}')
