@@ -153,7 +153,7 @@ type rowsEvent struct {
 const (
 	// sharedRows bounds an event of rows to which rows are added, in bytes.
 	sharedRows = 32 << 10
-	endRows = "]]}\n"
+	endRows    = "]]}\n"
 )
 
 func (w *Writer) beginRows(b []byte, id int64, at time.Time, columns []string) []byte {

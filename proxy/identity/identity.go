@@ -166,6 +166,12 @@ var proved = map[string]bool{"scram": true, "mysql_native_password": true, "cach
 func (b *Book) Identify(ctx context.Context, l protocols.Login) (Caller, error) {
 	var c Caller
 	var err error
+	var known *entry
+	if l.User == "" {
+		// The map is keyed by the token's hash: how long a lookup takes says
+		// nothing of a token.
+		known = b.byToken[sha256.Sum256([]byte(l.Secret))]
+	}
 	switch {
 	case l.Method == "failed":
 		err = errWrong
@@ -173,10 +179,8 @@ func (b *Book) Identify(ctx context.Context, l protocols.Login) (Caller, error) 
 		c, err = b.proven(l.User)
 	case l.Method == "certificate":
 		c, err = b.certs.identify(l)
-	case l.User == "" && b.byToken[sha256.Sum256([]byte(l.Secret))] != nil:
-		// The map is keyed by the token's hash: how long a lookup takes says
-		// nothing of a token.
-		c = Caller{Identity: b.byToken[sha256.Sum256([]byte(l.Secret))].identity, By: "token"}
+	case known != nil:
+		c = Caller{Identity: known.identity, By: "token"}
 	case l.User != "" && b.byName[l.User] != nil:
 		c, err = b.static(l)
 	case len(b.issuers) > 0:

@@ -1,6 +1,7 @@
 package httpgate
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -56,6 +57,8 @@ func Serve(ctx context.Context, conn net.Conn, host protocols.Host, api *API) er
 		conf = conf.Clone()
 		conf.NextProtos = []string{"http/1.1"}
 		g.conn = tls.Server(conn, conf)
+	} else {
+		g.conn = &bufferedConn{conn, bufio.NewReaderSize(conn, clientBuffer)}
 	}
 	l := &single{conn: g.conn, closed: make(chan struct{})}
 	srv := &http.Server{
@@ -90,6 +93,17 @@ func Serve(ctx context.Context, conn net.Conn, host protocols.Host, api *API) er
 	}
 	return g.failed
 }
+
+// clientBuffer is how much of a plaintext connection is read at once: net/http
+// itself reads 4 KB, and so most requests with a vector in two pieces.
+const clientBuffer = 16 << 10
+
+type bufferedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
 // single is a listener of one connection.
 type single struct {
