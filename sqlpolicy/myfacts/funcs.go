@@ -9,6 +9,7 @@ import (
 	"github.com/pingcap/tidb/pkg/parser/ast"
 	"github.com/pingcap/tidb/pkg/parser/mysql"
 
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 )
@@ -41,6 +42,8 @@ func (a *analysis) call(e *env, f *ast.FuncCallExpr, at int) value {
 		return value{Value: a.ledger.Code(p, "load_file", "LOAD_FILE", plains(a.exprs(e, f.Args))...)}
 	case "if", "ifnull", "coalesce", "nvl", "nullif", "isnull", "interval", "field", "strcmp", "find_in_set", "instr", "locate", "position", "nvl2":
 		return a.choice(e, f, p)
+	case "nextval", "lastval", "setval":
+		return a.sequenceCall(e, f)
 	case "values":
 		if len(f.Args) == 1 && e.values != nil {
 			if c, ok := f.Args[0].(*ast.ColumnNameExpr); ok {
@@ -65,6 +68,25 @@ func (a *analysis) call(e *env, f *ast.FuncCallExpr, at int) value {
 // hidden goes into them.
 var quiet = lowerSet(`now curdate curtime current_date current_time current_timestamp localtime localtimestamp utc_date utc_time utc_timestamp
 	user current_user session_user system_user version connection_id last_insert_id found_rows row_count rand uuid pi current_role`)
+
+// sequenceCall is NEXTVAL, LASTVAL and SETVAL of a sequence, and NEXT VALUE FOR.
+func (a *analysis) sequenceCall(e *env, f *ast.FuncCallExpr) value {
+	if len(f.Args) > 0 {
+		if t, ok := f.Args[0].(*ast.TableNameExpr); ok {
+			if r := a.relation(t.Name); r != nil {
+				a.names(r)
+				if r.Kind != catalog.RelSequence {
+					a.fail(&facts.Problem{Code: "4089", At: -1, Message: fmt.Sprintf("'%s' is not a SEQUENCE", a.fullName(t.Name))})
+				}
+			}
+			args := a.exprs(e, f.Args[1:])
+			out := a.opaqueUnless(e.place(-1), "the function "+strings.ToUpper(f.FnName.L), typ{class: clsInt}, args...)
+			return out
+		}
+	}
+	a.fail(notUnderstood("this use of a sequence", -1))
+	return value{}
+}
 
 // stored names the stored or loadable function that a call means, "" where it
 // means a native one.
