@@ -69,15 +69,17 @@ func nodeApp(file string) func(t *testing.T) []string {
 	return func(*testing.T) []string { return []string{"node", clientFile(filepath.Join("node", file))} }
 }
 
-// javaApp compiles the program against the jars that .ci/setup has fetched.
-func javaApp(t *testing.T) []string {
-	t.Helper()
-	jars := filepath.Join(cacheDir(t), "java", "jars", "*")
-	out := t.TempDir()
-	if b, err := exec.Command("javac", "-cp", jars, "-d", out, clientFile(filepath.Join("java", "App.java"))).CombinedOutput(); err != nil {
-		t.Fatalf("javac (run `make setup-tests`): %v\n%s", err, b)
+// javaApp compiles the programs against the jars that .ci/setup has fetched, and runs one of them.
+func javaApp(class string, args ...string) func(t *testing.T) []string {
+	return func(t *testing.T) []string {
+		t.Helper()
+		jars := filepath.Join(cacheDir(t), "java", "jars", "*")
+		out := t.TempDir()
+		if b, err := exec.Command("javac", "-cp", jars, "-d", out, clientFile(filepath.Join("java", "App.java")), clientFile(filepath.Join("java", "MyApp.java"))).CombinedOutput(); err != nil {
+			t.Fatalf("javac (run `make setup-tests`): %v\n%s", err, b)
+		}
+		return append([]string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jars + string(os.PathListSeparator) + out, class}, args...)
 	}
-	return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jars + string(os.PathListSeparator) + out, "App"}
 }
 
 var clientApps = []clientApp{
@@ -95,7 +97,7 @@ var clientApps = []clientApp{
 	{name: "node-postgres", version: "pg 8.23.1, pg-cursor, pg-query-stream, pg-copy-streams", command: nodeApp("pg_app.cjs")},
 	{name: "postgres.js", version: "3.4.9", command: nodeApp("postgresjs_app.cjs")},
 	{name: "Drizzle", version: "0.45.4 on node-postgres", command: nodeApp("drizzle_app.cjs")},
-	{name: "pgjdbc and Hibernate", version: "42.7.14 and 7.4.15", command: javaApp,
+	{name: "pgjdbc and Hibernate", version: "42.7.14 and 7.4.15", command: javaApp("App"),
 		maps: map[string]string{"hibernate orm": "orm", "hibernate stream": "orm", "hibernate unique": "orm", "hibernate masked": "masked", "hibernate refused": "refused"}},
 }
 

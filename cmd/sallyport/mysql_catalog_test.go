@@ -24,7 +24,7 @@ var updateCatalog = flag.Bool("update-catalog", false, "rewrite the golden catal
 // the reader says of a MariaDB with that schema.
 func TestMySQLGoldenCatalog(t *testing.T) {
 	dir := filepath.Join("..", "..", "testdata", "noninterference", "mysql")
-	s := mariaTwin(t, dir, "a.sql")
+	s := mariaTwin(t, "", dir, "a.sql")
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
 	for name, text := range map[string]string{
 		file: fmt.Sprintf("version: 1\npolicy: policy.yaml\ntargets:\n  - name: shop\n    protocol: mysql\n    listen: \"127.0.0.1:%d\"\n    tls: {mode: disable}\n"+

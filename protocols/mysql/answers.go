@@ -22,7 +22,7 @@ func parseOK(b []byte, caps uint32) (ended, error) {
 	f.byte()
 	var e ended
 	e.affected, e.insertID = f.int(), f.int()
-	e.status, e.warnings = f.uint16(), f.uint16()
+	e.status, e.warnings = f.uint16()&^statusOfPlan, f.uint16()
 	if caps&capSessionTrack != 0 {
 		if len(f.b) > 0 {
 			e.info = f.bytes()
@@ -50,7 +50,7 @@ func parseEnd(b []byte, caps uint32) (ended, error) {
 	}
 	f := fields{b: b}
 	f.byte()
-	e := ended{warnings: f.uint16(), status: f.uint16()}
+	e := ended{warnings: f.uint16(), status: f.uint16() &^ statusOfPlan}
 	if !f.done() {
 		return e, errAnswer
 	}

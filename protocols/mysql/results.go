@@ -154,10 +154,9 @@ func (s *session) ends(p *pending, e *ended, tag string, whole bool) error {
 }
 
 // hide takes from a result's end what depends on values: counts of warnings,
-// what plan was chosen and how long it took, and how many of the rows that an UPDATE found were other before it.
+// and how many of the rows that an UPDATE found were other before it.
 func hide(e *ended) {
 	e.warnings = 0
-	e.status &^= statusOfPlan
 	if len(e.info) == 0 {
 		return
 	}

@@ -20,6 +20,12 @@ var tracked = []string{"autocommit", "character_set_client", "character_set_conn
 // trackSQL asks the upstream to tell them; the current database too.
 var trackSQL = "SET SESSION session_track_schema = ON, SESSION session_track_system_variables = '" + strings.Join(tracked, ",") + "'"
 
+// trackedName is the setting that says what is told.
+const trackedName = "session_track_system_variables"
+
+// trackAgainSQL adds what the proxy must be told to what the client has asked for.
+var trackAgainSQL = "SET SESSION " + trackedName + " = CONCAT_WS(',', NULLIF(@@SESSION." + trackedName + ", ''), '" + strings.Join(tracked, ",") + "')"
+
 // stateSQL asks for what a session begins with.
 const stateSQL = `SELECT DATABASE(), CURRENT_USER(), @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection,
 	@@SESSION.character_set_results, @@SESSION.collation_connection, @@SESSION.autocommit, @@GLOBAL.lower_case_table_names`
@@ -40,6 +46,7 @@ type viewState struct {
 	temporary map[[2]string]*catalog.Relation
 
 	tracks      bool // the upstream tells of changes
+	untracked   bool // the client has said what is to be tracked
 	stale       bool // the session must be asked
 	staleSchema bool // the schema was changed by this session
 }
@@ -72,6 +79,22 @@ func (s *session) prepareSession(ctx context.Context) error {
 		}
 	}
 	return s.readState()
+}
+
+// trackAgain has the upstream tell what the proxy must know, after the client has set what it is told itself.
+func (s *session) trackAgain() error {
+	v := &s.view
+	v.untracked, v.stale = false, true
+	if !v.tracks {
+		return nil
+	}
+	err := s.own(trackAgainSQL, nil)
+	var r *report
+	if errors.As(err, &r) {
+		v.tracks = false
+		return nil
+	}
+	return err
 }
 
 func (s *session) readState() error {
@@ -131,6 +154,11 @@ func onOff(value string) string {
 // currentView is the view as of now.
 func (s *session) currentView(ctx context.Context, fresh bool) (*catalog.View, error) {
 	v := &s.view
+	if v.untracked {
+		if err := s.trackAgain(); err != nil {
+			return nil, err
+		}
+	}
 	if v.stale {
 		if err := s.readState(); err != nil {
 			return nil, err
@@ -172,7 +200,7 @@ func (s *session) succeed(t protocols.Ticket) {
 		v.stale = true
 	}
 	for name, value := range c.Settings {
-		if v.tracks && slices.Contains(tracked, name) {
+		if name == trackedName || v.tracks && slices.Contains(tracked, name) {
 			continue // the upstream's own word is better
 		}
 		v.stale = v.stale || !v.tracks
@@ -275,6 +303,11 @@ func (s *session) admitIn(ctx context.Context, u protocols.Unit, st *statement) 
 		done()
 		var p *facts.Problem
 		if fresh || !errors.As(err, &p) || !p.Undefined {
+			for _, t := range tickets {
+				if c := t.Change(); c != nil && c.Settings[trackedName] != "" {
+					s.view.untracked = true // whether it succeeds or not
+				}
+			}
 			return tickets, err
 		}
 	}

@@ -31,6 +31,9 @@ func (a *analysis) call(e *env, f *ast.FuncCallExpr, at int) value {
 		a.called(stored)
 		return value{Value: a.ledger.Code(p, stored, "the function "+stored, plains(args)...), consts: constants(args)}
 	}
+	if c, ok := timeLiterals[name]; ok {
+		return value{t: typ{class: c}}
+	}
 	if !natives[name] {
 		a.exprs(e, f.Args)
 		a.fail(&facts.Problem{Code: "1305", At: a.at(at), Undefined: true, Message: fmt.Sprintf("FUNCTION %s does not exist", f.FnName.O)})
@@ -63,6 +66,10 @@ func (a *analysis) call(e *env, f *ast.FuncCallExpr, at int) value {
 	out.Noisy = out.Noisy && !quiet[name]
 	return out
 }
+
+// timeLiterals are how the parser gives DATE '…', TIME '…' and TIMESTAMP '…', whose text the server checks before it
+// reads any row.
+var timeLiterals = map[string]class{ast.DateLiteral: clsDate, ast.TimeLiteral: clsTime, ast.TimestampLiteral: clsDatetime}
 
 // quiet are functions that can neither fail nor do anything where nothing
 // hidden goes into them.

@@ -106,6 +106,7 @@ func parse(d dialect, l *lexed, pc piece) (*parsed, error) {
 		return nil, err
 	}
 	s.peelOrReplace(text, first)
+	s.peelIfExists(text, first)
 	node, err := parseText(d, string(text))
 	if err != nil {
 		return nil, problemOf(pc, err)
@@ -118,6 +119,24 @@ func blank(text []byte, from, to int) {
 	for i := from; i < to; i++ {
 		if text[i] != '\n' {
 			text[i] = ' '
+		}
+	}
+}
+
+// peelIfExists takes MariaDB's IF EXISTS off ALTER TABLE and off DROP FOREIGN KEY in it. Where there is no such table the client is told so.
+func (s *parsed) peelIfExists(text []byte, first int) {
+	l, i := s.lexed, first
+	if l.word(i) != "ALTER" {
+		return
+	}
+	for i++; l.word(i) == "ONLINE" || l.word(i) == "IGNORE"; i++ {
+	}
+	if l.word(i) != "TABLE" {
+		return
+	}
+	for ; i+3 < s.last; i++ {
+		if w := l.word(i); (w == "TABLE" || w == "KEY" && l.word(i-1) == "FOREIGN") && l.word(i+1) == "IF" && l.word(i+2) == "EXISTS" {
+			blank(text, l.tokens[i+1].from, l.tokens[i+2].to)
 		}
 	}
 }

@@ -150,6 +150,9 @@ func (a *analysis) scan(r *catalog.Relation) *scanned {
 		a.fail(&facts.Problem{Code: "1462", At: -1, Message: fmt.Sprintf("`%s`.`%s` contains view recursion", r.Schema, r.Name)})
 		return &scanned{}
 	}
+	if n := strings.ToLower(r.Name); systemSchema(r.Schema) && strings.HasPrefix(n, "innodb_buffer_page") {
+		a.fail(notUnderstood("information_schema."+n+", whose number of rows tells what is cached,", -1))
+	}
 	s := &scanned{columns: a.ownColumns(r)}
 	a.scanned[r] = s
 	a.building = append(a.building, r)

@@ -123,6 +123,9 @@ func (o *one) setSystem(v *ast.VariableAssignment) {
 		o.setting(name, strings.ToLower(value))
 	case "autocommit":
 		o.changes().ReloadSession = true
+	case "session_track_system_variables":
+		o.changes().ReloadSession = true
+		o.setting(name, "?")
 	}
 }
 

@@ -60,7 +60,9 @@ func Check(name, value string) *facts.Problem {
 		"require_row_format", "sql_log_bin", "binlog_format", "gtid_domain_id", "gtid_next", "server_id":
 		return refuse("It changes what statements mean, or what is kept of them.", leave)
 	}
-	if strings.HasPrefix(name, "session_track_") {
+	// What is to be tracked is added to: the proxy asks for its own again.
+	on := name == "session_track_schema" && (v == "on" || v == "1" || v == "true")
+	if strings.HasPrefix(name, "session_track_") && name != "session_track_system_variables" && !on {
 		return refuse("The proxy follows the session by it.", leave)
 	}
 	return nil

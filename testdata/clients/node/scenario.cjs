@@ -3,7 +3,9 @@
 'use strict'
 const fs = require('fs')
 exports.POLICY = process.argv[2] === 'policy'
-exports.ssl = exports.POLICY ? { ca: fs.readFileSync(process.env.PGSSLROOTCERT, 'utf8'), servername: 'localhost' } : false
+const tls = (ca) => exports.POLICY && ca ? { ca: fs.readFileSync(ca, 'utf8'), servername: 'localhost' } : undefined
+exports.ssl = tls(process.env.PGSSLROOTCERT) || false
+exports.myssl = tls(process.env.MYSQL_CA)
 exports.step = async (name, f) => {
   try {
     console.log(`${name}: ${JSON.stringify(await f())}`)
