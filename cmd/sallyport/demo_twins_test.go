@@ -39,7 +39,6 @@ var demoTwins = []twinCase{
 	{"ana", "SELECT t.id, t.tax FROM (SELECT id, ssn AS tax FROM customers) t WHERE t.id < 5 ORDER BY t.id", "rows"},
 	{"ana", "WITH c AS (SELECT id, email FROM customers) SELECT email FROM c WHERE id < 3 ORDER BY id", "rows"},
 	{"ana", "SELECT id, title FROM documents ORDER BY id LIMIT 3", "rows"},
-	{"ana", "SELECT id, name, email, orders, spent FROM customer_totals WHERE id < 10 ORDER BY id", "rows"},
 	{"sam", "SELECT id, name, email, orders, spent FROM customer_totals WHERE id < 10 ORDER BY id", "rows"},
 	{"ana", "SELECT id FROM customers WHERE email = 'bruno.braga1@mail.example'", "rows"},
 	{"ana", "SELECT id, UPPER(email), CONCAT(ssn, '!') FROM customers WHERE id < 4 ORDER BY id", "rows"},
@@ -73,6 +72,8 @@ var demoDiffers = []struct{ who, text, postgres, maria string }{
 	{"ana", "SELECT COUNT(*) FROM customers WHERE id < 3 GROUP BY email", "rows\n1|\n1|", "non-interference of class email"},
 	// Rows that nothing orders come as the index on email has them.
 	{"ana", "SELECT t.id, t.tax FROM (SELECT id, ssn AS tax FROM customers) t WHERE t.id = 3", "rows\n3|[redacted]|", "non-interference of class email"},
+	// A view that groups, and so orders, by itself.
+	{"ana", "SELECT id, email FROM customer_totals WHERE id < 2 ORDER BY id", "rows\n1|b***@mail.example|", "non-interference of class email"},
 	// Embeddings are an array on one side and a text on the other.
 	{"ana", "SELECT id, embedding FROM documents ORDER BY id LIMIT 1", "rows\n1|NULL|", "rows\n1|[redacted]|"},
 }
