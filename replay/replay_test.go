@@ -542,4 +542,5 @@ func BenchmarkStatement(b *testing.B) {
 		check(b, w.Append(&Event{Type: TypeComplete, ID: int64(i), Tag: "SELECT 1"}))
 		check(b, w.Flush())
 	}
+	check(b, w.Close(&Event{Type: TypeClose, At: d.now()}, func(Head) error { return nil })) // what is sealed beside ends, too
 }
