@@ -1,9 +1,9 @@
 // Command bench compares Sallyport with a direct connection and with
-// PgBouncer, on real servers that it starts itself, and with nginx before a
-// vector store's fixed answers, and prints tables. Runs are interleaved, so
+// PgBouncer or, before MariaDB, HAProxy, on real servers that it starts itself,
+// and with nginx before a vector store's fixed answers, and prints tables. Runs are interleaved, so
 // that a machine that changes speed changes it for all three; figures are
-// medians and quartiles, and ratios to PgBouncer (for pgbench), to direct (for
-// rows) or to nginx (for HTTP). Beside them stand what the proxies'
+// medians and quartiles, and ratios to PgBouncer (for pgbench), to HAProxy (for
+// sysbench), to direct (for rows) or to nginx (for HTTP). Beside them stand what the proxies'
 // processes cost a transaction, memory, many sessions, and the Go
 // micro-benchmarks against another revision.
 //
@@ -37,9 +37,9 @@ func main() {
 	var o options
 	quick := flag.Bool("quick", false, "small sizes and few samples: whether it works, not how fast it is")
 	flag.IntVar(&o.samples, "samples", 7, "samples of each figure")
-	flag.IntVar(&o.seconds, "seconds", 5, "seconds of each pgbench sample with 16 clients")
-	flag.IntVar(&o.few, "few", 1, "seconds of each pgbench sample with 1 client")
-	flag.IntVar(&o.scale, "scale", 10, "pgbench's scale factor")
+	flag.IntVar(&o.seconds, "seconds", 5, "seconds of each pgbench and sysbench sample with 16 clients")
+	flag.IntVar(&o.few, "few", 1, "seconds of each pgbench and sysbench sample with 1 client")
+	flag.IntVar(&o.scale, "scale", 10, "pgbench's scale factor; sysbench's table has 10,000 rows for each")
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of the large results")
 	flag.IntVar(&o.long, "long", 10_000_000, "rows of the result that a slow reader reads")
 	flag.IntVar(&o.at, "connections", 1000, "sessions that connect and work at once")
@@ -67,8 +67,11 @@ func main() {
 
 func run(ctx context.Context, o options) error {
 	descriptors := raiseDescriptors()
-	fmt.Printf("%d processors, %s, %d samples of %d s (1 client: %d s), %s\n\n", runtime.NumCPU(), runtime.Version(), o.samples, o.seconds, o.few, time.Now().Format(time.DateOnly))
+	fmt.Printf("%d processors, %s, %d samples of %d s (1 client: %d s), %s\n", runtime.NumCPU(), runtime.Version(), o.samples, o.seconds, o.few, time.Now().Format(time.DateOnly))
 	if err := databases(ctx, o, descriptors); err != nil {
+		return err
+	}
+	if err := mysqls(ctx, o); err != nil {
 		return err
 	}
 	if err := vectors(ctx, o); err != nil {
@@ -79,48 +82,64 @@ func run(ctx context.Context, o options) error {
 
 // databases measures what goes to PostgreSQL.
 func databases(ctx context.Context, o options, descriptors int) error {
-	figures := o.wanted(append(pgbenchFigures(ctx, o), rowFigures(ctx, o)...))
 	var s *servers
-	parts := []part{
+	return o.section(append(pgbenchFigures(ctx, o), rowFigures(ctx, o)...), []part{
 		{"memory", func() ([]string, error) { return slowReader(ctx, s, o.long, o.rows) }},
 		{"sessions", func() ([]string, error) { return atOnce(ctx, s, o.at) }},
 		{"idle", func() ([]string, error) { return idle(ctx, s, o.idle, descriptors) }},
-	}
-	if len(figures) == 0 && !o.wantsAny(parts) {
-		return nil
-	}
-	s, end, err := start(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer end()
-	if err := measure(figures, s.ways, o.samples); err != nil {
-		return err
-	}
-	if err := printFigures(figures, s.ways); err != nil {
-		return err
-	}
-	return o.parts(parts)
+	}, func() (ways []way, end func(), err error) {
+		if s, end, err = start(ctx, o); err != nil {
+			return nil, nil, err
+		}
+		return s.ways, end, nil
+	})
+}
+
+// mysqls measures what goes to MariaDB.
+func mysqls(ctx context.Context, o options) error {
+	var ours way
+	return o.section(mysqlFigures(ctx, o), []part{
+		{"mysql memory", func() ([]string, error) { return slowMySQL(ctx, ours, o.long, o.rows) }},
+	}, func() ([]way, func(), error) {
+		ways, end, err := startMySQL(ctx, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		ours = ways[2]
+		return ways, end, nil
+	})
 }
 
 // vectors measures what goes to a vector store.
 func vectors(ctx context.Context, o options) error {
-	figures := o.wanted(vectorFigures(o))
 	var s *stores
-	parts := []part{{"vector memory", func() ([]string, error) { return slowScroll(ctx, s.ways[2], o) }}}
+	return o.section(vectorFigures(o), []part{
+		{"vector memory", func() ([]string, error) { return slowScroll(ctx, s.ways[2], o) }},
+	}, func() (ways []way, end func(), err error) {
+		if s, end, err = startStores(ctx, o); err != nil {
+			return nil, nil, err
+		}
+		return s.ways, end, nil
+	})
+}
+
+// section starts servers where any of their figures or parts is wanted, and
+// measures and prints those.
+func (o options) section(all []*figure, parts []part, start func() ([]way, func(), error)) error {
+	figures := o.wanted(all)
 	if len(figures) == 0 && !o.wantsAny(parts) {
 		return nil
 	}
-	s, end, err := startStores(ctx, o)
+	ways, end, err := start()
 	if err != nil {
 		return err
 	}
 	defer end()
-	if err := measure(figures, s.ways, o.samples); err != nil {
+	if err := measure(figures, ways, o.samples); err != nil {
 		return err
 	}
 	fmt.Println()
-	if err := printFigures(figures, s.ways); err != nil {
+	if err := printFigures(figures, ways); err != nil {
 		return err
 	}
 	return o.parts(parts)

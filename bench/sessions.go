@@ -36,6 +36,12 @@ func (s *slow) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// dialSlowly makes a connection whose reader takes 40 MB/s.
+func dialSlowly(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	return &slow{Conn: c, rate: 40e6}, err
+}
+
 // slowReader has a reader that is slower than the server read a long result
 // with a masked column, and says what the proxy's memory comes to meanwhile.
 func slowReader(ctx context.Context, s *servers, long, rows int) ([]string, error) {
@@ -43,10 +49,7 @@ func slowReader(ctx context.Context, s *servers, long, rows int) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	conf.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		return &slow{Conn: c, rate: 40e6}, err
-	}
+	conf.DialFunc = dialSlowly
 	before := calm(ctx, s.ours().pid)
 	c, err := pgconn.ConnectConfig(ctx, conf)
 	if err != nil {

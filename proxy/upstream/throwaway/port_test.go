@@ -20,7 +20,12 @@ func TestPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer bouncer.Stop()
-	for _, s := range []*Server{pg, bouncer} {
+	haproxy, err := HAProxy(context.Background(), HAProxyOptions{Upstream: pg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer haproxy.Stop()
+	for _, s := range []*Server{pg, bouncer, haproxy} {
 		if err := s.Kill(s.signal.now); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Server is a running PostgreSQL, PgBouncer or MariaDB. Its fields do not change; its methods may be called by
+// Server is a running PostgreSQL, PgBouncer, MariaDB or HAProxy. Its fields do not change; its methods may be called by
 // several goroutines at once.
 type Server struct {
 	Host     string // 127.0.0.1, for which the certificate is good too
@@ -22,7 +22,7 @@ type Server struct {
 	User     string // the superuser
 	Password string // the superuser's
 	BinDir   string // where PostgreSQL's programs are; empty for others
-	DataDir  string // the data directory; empty for PgBouncer
+	DataDir  string // the data directory; empty for PgBouncer and HAProxy
 	Socket   string // the directory of the Unix socket
 	CAFile   string // the authority to verify the server by; empty without TLS
 	LogFile  string // goes with the server unless Options.Dir was given

@@ -253,6 +253,28 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
+// TestHAProxy: what comes through it is the upstream's, after a restart too, and it ends.
+func TestHAProxy(t *testing.T) {
+	t.Parallel()
+	pg := throwtest.SharedPG(t, throwaway.Options{})
+	h, err := throwaway.HAProxy(t.Context(), throwaway.HAProxyOptions{Upstream: pg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := psql(h.URL(h.User, "postgres"), "SELECT inet_server_port()"); err != nil || got != strconv.Itoa(pg.Port) {
+			t.Errorf("through HAProxy: %q, %v", got, err)
+		}
+		if err := h.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid := h.PID()
+	if err := h.Stop(); err != nil || alive(pid) {
+		t.Errorf("HAProxy after Stop: %v", err)
+	}
+}
+
 func TestEachInstall(t *testing.T) {
 	t.Parallel()
 	for _, in := range throwtest.Installs(t) {
