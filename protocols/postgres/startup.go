@@ -45,7 +45,12 @@ func (s *startup) get(name string) string {
 	return ""
 }
 
-var errGarbage = errors.New("not a PostgreSQL start-up packet")
+var (
+	errGarbage = errors.New("not a PostgreSQL start-up packet")
+	// errLayout is told as PostgreSQL does (ProcessStartupPacket in
+	// src/backend/tcop/backend_startup.c).
+	errLayout = fatal("08P01", "invalid startup packet layout: expected terminator as last byte", "")
+)
 
 // parseStartup reads a start-up packet without its length.
 func parseStartup(b []byte) (*startup, error) {
@@ -71,7 +76,7 @@ func parseStartup(b []byte) (*startup, error) {
 		}
 		value := f.string()
 		if f.bad {
-			return nil, errGarbage
+			return nil, errLayout
 		}
 		if strings.HasPrefix(name, "_pq_.") {
 			s.unknown = append(s.unknown, name)
@@ -80,7 +85,7 @@ func parseStartup(b []byte) (*startup, error) {
 		s.names, s.values = append(s.names, name), append(s.values, value)
 	}
 	if !f.done() {
-		return nil, errGarbage
+		return nil, errLayout
 	}
 	return s, nil
 }
@@ -158,6 +163,10 @@ func (c *client) start(ctx context.Context) error {
 			continue
 		}
 		s, err := parseStartup(b)
+		var told *wireError
+		if errors.As(err, &told) {
+			return c.refuse(told)
+		}
 		if err != nil {
 			return err
 		}
