@@ -34,7 +34,7 @@ test: setup-tests ## all tests, with the race detector, against real servers
 	@go test -race -parallel 4 -timeout 60m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: bench
-bench: setup-tests build ## Sallyport beside PgBouncer and a direct connection
+bench: setup-tests build ## Sallyport beside PgBouncer, HAProxy, nginx and a direct connection
 	@$(step) "build bin/bench" go build -trimpath -o bin/bench ./bench
 	@bin/bench $(BENCHFLAGS)
 

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
@@ -111,7 +110,10 @@ func sysbench(ctx context.Context, w way, script, command string, o options, mor
 	return string(out), nil
 }
 
-var transactions = regexp.MustCompile(`transactions: +([0-9]+) +\(([0-9.]+) per sec\.\)`)
+var (
+	transactions = regexp.MustCompile(`transactions: +([0-9]+) +\(([0-9.]+) per sec\.\)`)
+	noErrors     = regexp.MustCompile(`ignored errors: +0 `)
+)
 
 func mysqlFigures(ctx context.Context, o options) (out []*figure) {
 	for _, script := range []string{"oltp_point_select", "oltp_read_only"} {
@@ -127,7 +129,7 @@ func mysqlFigures(ctx context.Context, o options) (out []*figure) {
 					return 0, 0, err
 				}
 				m := transactions.FindStringSubmatch(said)
-				if m == nil || !strings.Contains(said, "ignored errors:                      0 ") {
+				if m == nil || !noErrors.MatchString(said) {
 					return 0, 0, fmt.Errorf("sysbench tells no rate without errors:\n%s", said)
 				}
 				if rate, err = strconv.ParseFloat(m[2], 64); err == nil {
