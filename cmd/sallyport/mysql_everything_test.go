@@ -492,6 +492,11 @@ func TestMySQLRestart(t *testing.T) {
 	if err := s.Restart(); err != nil {
 		t.Fatal(err)
 	}
+	// Where the first statement was refused for want of a schema, its session is there
+	// still; its connection to the upstream is not.
+	if _, err := idle.ExecContext(context.Background(), "SELECT 1"); err == nil {
+		t.Error("a statement passed by a connection that has ended")
+	}
 	fresh := oneMySQL(t, port, "shop", "")
 	if got := printed(fresh, "SELECT email FROM customers WHERE id = 1"); got != "a***@example.org|" {
 		t.Errorf("after the restart: %s", got)
