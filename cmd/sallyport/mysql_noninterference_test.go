@@ -32,10 +32,10 @@ func TestMySQLNonInterference(t *testing.T) {
 }
 
 // TestMySQLNonInterferenceOnOthers is the same, as texts, on a newer MariaDB and on MySQL 8, which does not
-// know all statements of the corpus.
+// know all statements of the corpus: RETURNING and sequences are MariaDB's.
 func TestMySQLNonInterferenceOnOthers(t *testing.T) {
 	t.Parallel()
-	for release, share := range map[string]float64{throwaway.MariaDB11: 0.97, throwaway.MySQL8: 0.93} {
+	for release, share := range map[string]float64{throwaway.MariaDB11: 0.97, throwaway.MySQL8: 0.92} {
 		t.Run(release, func(t *testing.T) { playMariaTwins(t, release, share, false) })
 	}
 }

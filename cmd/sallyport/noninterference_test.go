@@ -104,9 +104,7 @@ func (tw *twins) run(t *testing.T, mode rawMode, c corpusCase) []pair {
 	var out []pair
 	for _, st := range c.statements {
 		p := pair{statement: st}
-		fa, errA := mode.run(sa, st.text)
-		fb, errB := mode.run(sb, st.text)
-		p.a, p.b = collect(fa, errA, st.unordered), collect(fb, errB, st.unordered)
+		p.a, p.b = mode.ask(sa, st.text, st.unordered), mode.ask(sb, st.text, st.unordered)
 		out = append(out, p)
 		if p.a.died {
 			sa.conn.Close()

@@ -87,6 +87,7 @@ func TestDifferential(t *testing.T) {
 			got := play(r.raw(t, caps))
 			for i, s := range steps {
 				sent++
+				got[i], want[i] = planless(got[i]), planless(want[i])
 				if fmt.Sprintf("%q", got[i]) != fmt.Sprintf("%q", want[i]) && fmt.Sprintf("%q", leveled(got[i])) != fmt.Sprintf("%q", leveled(want[i])) {
 					t.Errorf("%s, %#x, step %d (%#02x %.60q)\nthrough the proxy:\n%s\ndirectly:\n%s", name, caps, i, s.command, s.body, dumped(got[i]), dumped(want[i]))
 				}
@@ -116,6 +117,18 @@ func leveled(packets [][]byte) [][]byte {
 		}
 	}
 	return out
+}
+
+// planless are packets without the flags of the plan (no index used, a bad one
+// used, slow), which the proxy tells nobody, in the status of OK and EOF.
+func planless(packets [][]byte) [][]byte {
+	for _, p := range packets {
+		if len(p) >= 9 && (p[4] == 0 || p[4] == 0xfe) {
+			p[7] &^= 0x10 | 0x20
+			p[8] &^= 0x08
+		}
+	}
+	return packets
 }
 
 func dumped(packets [][]byte) string {
