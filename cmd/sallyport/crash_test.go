@@ -104,21 +104,7 @@ func TestKill9(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after the recovery serve ended with %v", err)
 	}
-	recorded := transcriptTexts(t, proxy.config)
-	want := statementsOf(t, s)[logged:]
-	missing := 0
-	for _, text := range want {
-		if recorded[text] == 0 {
-			missing++
-			t.Logf("not recorded: %s", text)
-			continue
-		}
-		recorded[text]--
-	}
-	t.Logf("%d statements in PostgreSQL's log, %d missing in the transcripts", len(want), missing)
-	if missing > 0 {
-		t.Errorf("%d statements reached PostgreSQL without a record", missing)
-	}
+	mustBeRecorded(t, "PostgreSQL", statementsOf(t, s)[logged:], transcriptTexts(t, proxy.config))
 	if code, out := runMain(t, "replay", "verify", "--config", proxy.config); code != 0 {
 		t.Errorf("verify: exit %d\n%s", code, out)
 	}
@@ -218,5 +204,24 @@ func flipOneByte(t *testing.T, p *testProxy) {
 	b[len(b)/2] ^= 1
 	if err := os.WriteFile(largest, b, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// mustBeRecorded: what a server's log has was recorded before it went there.
+// recorded counts the records of each text.
+func mustBeRecorded(t *testing.T, server string, logged []string, recorded map[string]int) {
+	t.Helper()
+	missing := 0
+	for _, text := range logged {
+		if recorded[text] == 0 {
+			missing++
+			t.Logf("not recorded: %s", text)
+			continue
+		}
+		recorded[text]--
+	}
+	t.Logf("%d statements in %s's log, %d missing in the transcripts", len(logged), server, missing)
+	if missing > 0 {
+		t.Errorf("%d statements reached %s without a record", missing, server)
 	}
 }

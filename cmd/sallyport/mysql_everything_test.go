@@ -430,20 +430,7 @@ func TestMySQLKill9(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after the recovery serve ended with %v", err)
 	}
-	recorded := transcriptTexts(t, proxy.config)
-	want, missing := generalLog(t, s), 0
-	for _, text := range want {
-		if recorded[text] == 0 {
-			missing++
-			t.Logf("not recorded: %s", text)
-			continue
-		}
-		recorded[text]--
-	}
-	t.Logf("%d statements in MariaDB's log, %d missing in the transcripts", len(want), missing)
-	if missing > 0 {
-		t.Errorf("%d statements reached MariaDB without a record", missing)
-	}
+	mustBeRecorded(t, "MariaDB", generalLog(t, s), transcriptTexts(t, proxy.config))
 	if code, out := runMain(t, "replay", "verify", "--config", proxy.config); code != 0 {
 		t.Errorf("verify: exit %d\n%s", code, out)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -31,7 +30,7 @@ func HAProxy(ctx context.Context, opt HAProxyOptions) (*Server, error) {
 }
 
 func startHAProxy(ctx context.Context, opt HAProxyOptions) (*Server, error) {
-	path, err := findHAProxy()
+	path, err := findDaemon("HAProxy", "haproxy")
 	if err != nil {
 		return nil, err
 	}
@@ -58,16 +57,6 @@ func startHAProxy(ctx context.Context, opt HAProxyOptions) (*Server, error) {
 		return s.onPort(func(port int) (*process, error) { return h.launch(ctx, s, port) })
 	}
 	return s, s.begin(ctx)
-}
-
-// findHAProxy looks where Debian installs it, which is not on everybody's path, and on the path.
-func findHAProxy() (string, error) {
-	for _, name := range []string{"/usr/sbin/haproxy", "haproxy"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("HAProxy is %w: run `make setup-tests`", ErrNotInstalled)
 }
 
 // haproxy is what launching one HAProxy takes.

@@ -36,7 +36,7 @@ func PgBouncer(ctx context.Context, opt BouncerOptions) (*Server, error) {
 }
 
 func startPgBouncer(ctx context.Context, opt BouncerOptions) (*Server, error) {
-	path, err := findPgBouncer()
+	path, err := findDaemon("PgBouncer", "pgbouncer")
 	if err != nil {
 		return nil, err
 	}
@@ -64,14 +64,14 @@ func startPgBouncer(ctx context.Context, opt BouncerOptions) (*Server, error) {
 	return s, s.begin(ctx)
 }
 
-// findPgBouncer looks where Debian installs it, which is not on everybody's path, and on the path.
-func findPgBouncer() (string, error) {
-	for _, name := range []string{"/usr/sbin/pgbouncer", "pgbouncer"} {
+// findDaemon looks where Debian installs a daemon, which is not on everybody's path, and on the path.
+func findDaemon(product, program string) (string, error) {
+	for _, name := range []string{"/usr/sbin/" + program, program} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("PgBouncer is %w: run `make setup-tests`", ErrNotInstalled)
+	return "", fmt.Errorf("%s is %w: run `make setup-tests`", product, ErrNotInstalled)
 }
 
 // bouncer is what launching one PgBouncer takes.
