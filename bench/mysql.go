@@ -24,12 +24,8 @@ func startMySQL(ctx context.Context, o options) (ways []way, end func(), err err
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ends := []func(){func() { os.RemoveAll(dir) }, cancel}
-	end = func() {
-		for i := len(ends) - 1; i >= 0; i-- {
-			ends[i]()
-		}
-	}
+	ends := &ends{func() { os.RemoveAll(dir) }, cancel}
+	end = ends.run
 	defer func() {
 		if err != nil {
 			end()
@@ -39,7 +35,7 @@ func startMySQL(ctx context.Context, o options) (ways []way, end func(), err err
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, func() { _ = db.Stop() })
+	ends.add(func() { _ = db.Stop() })
 	direct := way{name: "direct", host: db.Host, port: db.Port, user: role, password: secret, database: database}
 	if err := fillMySQL(ctx, db, direct, o); err != nil {
 		return nil, nil, err
@@ -48,7 +44,7 @@ func startMySQL(ctx context.Context, o options) (ways []way, end func(), err err
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, func() { _ = ha.Stop() })
+	ends.add(func() { _ = ha.Stop() })
 	passed := direct
 	passed.name, passed.host, passed.port, passed.pid = "haproxy", ha.Host, ha.Port, ha.PID()
 	ours := direct
@@ -78,7 +74,7 @@ targets:
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, stop)
+	ends.add(stop)
 	return []way{direct, passed, ours}, end, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,4 +110,16 @@ func raiseDescriptors() int {
 		}
 	}
 	return int(min(r.Cur, 1<<20))
+}
+
+// ends are what ends all that was started.
+type ends []func()
+
+func (e *ends) add(f func()) { *e = append(*e, f) }
+
+// run ends the last first.
+func (e *ends) run() {
+	for _, f := range slices.Backward(*e) {
+		f()
+	}
 }

@@ -42,12 +42,8 @@ func start(ctx context.Context, o options) (s *servers, end func(), err error) {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ends := []func(){func() { os.RemoveAll(dir) }, cancel}
-	end = func() {
-		for i := len(ends) - 1; i >= 0; i-- {
-			ends[i]()
-		}
-	}
+	ends := &ends{func() { os.RemoveAll(dir) }, cancel}
+	end = ends.run
 	defer func() {
 		if err != nil {
 			end()
@@ -60,7 +56,7 @@ func start(ctx context.Context, o options) (s *servers, end func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, func() { _ = pg.Stop() })
+	ends.add(func() { _ = pg.Stop() })
 	if err := fill(ctx, pg, o.scale, o.rows); err != nil {
 		return nil, nil, err
 	}
@@ -71,7 +67,7 @@ func start(ctx context.Context, o options) (s *servers, end func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, func() { _ = pb.Stop() })
+	ends.add(func() { _ = pb.Stop() })
 	bouncer := direct
 	bouncer.name, bouncer.host, bouncer.port = "pgbouncer", pb.Host, pb.Port
 
@@ -84,13 +80,13 @@ func start(ctx context.Context, o options) (s *servers, end func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, func() { _ = many.Stop() })
+	ends.add(func() { _ = many.Stop() })
 
 	proxy, stop, err := sallyport(ctx, dir, pg.Address(), many.Address(), max(o.at, o.idle)+100, o.binary)
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, stop)
+	ends.add(stop)
 	ours := direct
 	ours.name, ours.host, ours.port, ours.user, ours.password, ours.pid = "sallyport", "127.0.0.1", proxy.port, "ana", "ana-secret", proxy.pid
 	pooled := ours

@@ -41,12 +41,8 @@ func startStores(ctx context.Context, o options) (s *stores, end func(), err err
 	if err != nil {
 		return nil, nil, err
 	}
-	ends := []func(){func() { os.RemoveAll(dir) }}
-	end = func() {
-		for i := len(ends) - 1; i >= 0; i-- {
-			ends[i]()
-		}
-	}
+	ends := &ends{func() { os.RemoveAll(dir) }}
+	end = ends.run
 	defer func() {
 		if err != nil {
 			end()
@@ -56,14 +52,14 @@ func startStores(ctx context.Context, o options) (s *stores, end func(), err err
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, store.close)
+	ends.add(store.close)
 	direct := way{name: "direct", host: "127.0.0.1", port: store.port(), password: "none"}
 	nginx, stop, err := startNginx(ctx, dir, store.port())
 	if err != nil {
 		return nil, nil, err
 	}
 	nginx.password = "none"
-	ends = append(ends, stop)
+	ends.add(stop)
 	ours := way{name: "sallyport", host: "127.0.0.1", password: "bench-token"}
 	var console int
 	for _, p := range []*int{&ours.port, &console} {
@@ -89,7 +85,7 @@ targets:
 	if err != nil {
 		return nil, nil, err
 	}
-	ends = append(ends, stop)
+	ends.add(stop)
 	return &stores{ways: []way{direct, nginx, ours}}, end, nil
 }
 
