@@ -131,6 +131,8 @@ func TestPsqlScripts(t *testing.T) {
 		"DO $$BEGIN RAISE NOTICE 'hi'; END$$;\nSELECT app.read_ssn(1);\nSELECT 'x' \\gset\n\\echo :x\n",
 		"SELECT 1 \\gdesc\nSELECT id, name FROM customers WHERE id = $1 \\bind 1 \\g\n",
 		"\\crosstabview_missing\nVALUES (1,2)\\gx\n\\timing off\nSHOW server_version;\n",
+		"CREATE PROCEDURE app.half(a int, INOUT b int, OUT c int) LANGUAGE plpgsql AS $$BEGIN c := a / 2; b := b + 1; END$$;\n" +
+			"CALL app.half(8, 1, NULL);\nCALL app.half(8, b => 2, c => NULL);\nCALL app.half(8);\nCALL app.none(8, 'x');\nDROP PROCEDURE app.half;\n",
 		"SELECT current_user, session_user;\n",
 	} {
 		if strings.Contains(script, "NOTIFY") {

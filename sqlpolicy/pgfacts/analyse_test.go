@@ -73,6 +73,7 @@ func TestEffects(t *testing.T) {
 		{"BEGIN", "transaction"}, {"ROLLBACK TO s", "transaction"},
 		{"VACUUM orders", "admin table:orders"},
 		{"DO $$BEGIN END$$", "call"},
+		{"CALL app.dump_all()", "call"}, {"CALL app.dump_all(1, NULL)", "call"},
 		{"PREPARE p AS DELETE FROM orders", "session"},
 		{"MERGE INTO scratch s USING orders o ON s.id = o.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id) VALUES (o.id)",
 			"delete filtered table:scratch table:orders; insert filtered table:scratch table:orders"},
@@ -106,7 +107,7 @@ func TestBatches(t *testing.T) {
 		{"CREATE VIEW v AS SELECT 1 AS a; SELECT a FROM v", "0A000"},
 		{"ALTER TABLE customers RENAME COLUMN ssn TO q; SELECT q FROM customers", "0A000"},
 		{"SELECT * FROM nowhere", "42P01"}, {"SELECT nothing FROM orders", "42703"}, {"SELECT f(1) FROM orders", "42883"},
-		{"SELEC 1", "42601"}, {"SELECT 'a\x00b'", "22021"}, {"SELECT '\xe9\x28'", "22021"}, {"\xf0", "22021"}, {"EXECUTE nope", "26000"}, {"FETCH nope", "34000"},
+		{"SELEC 1", "42601"}, {"SELECT 'a\x00b'", "22021"}, {"SELECT '\xe9\x28'", "22021"}, {"\xf0", "22021"}, {"EXECUTE nope", "26000"}, {"FETCH nope", "34000"}, {"CALL nope(1)", "42883"}, {"CALL app.dump_all(nope)", "42703"},
 		{"SET standard_conforming_strings = off", "0A000"}, {"SET client_encoding = 'SJIS'", "0A000"}, {"SET client_min_messages = debug1", "0A000"},
 		{"SELECT set_config('standard_conforming_strings', 'off', false)", "0A000"},
 	} {

@@ -97,13 +97,9 @@ func aggregateCall(callees []callee) bool {
 }
 
 func (a *analysis) undefinedFunction(schema, name string, args []value, at int) {
-	types := make([]string, len(args))
-	for i, v := range args {
-		types[i] = printable(v.typ)
-	}
 	a.fail(&facts.Problem{
 		Code: "42883", At: at, Undefined: true,
-		Message: fmt.Sprintf("function %s(%s) does not exist", joinName(schema, name), strings.Join(types, ", ")),
+		Message: fmt.Sprintf("function %s(%s) does not exist", joinName(schema, name), typeList(args)),
 		Hint:    "No function matches the given name and argument types. You might need to add explicit type casts.",
 	})
 }

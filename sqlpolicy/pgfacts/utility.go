@@ -86,19 +86,7 @@ func (o *one) dispatch(n *pg_query.Node) error {
 		o.effect(e)
 		return nil
 	case *pg_query.Node_CallStmt:
-		if err := o.loose(&pg_query.Node{Node: &pg_query.Node_FuncCall{FuncCall: x.CallStmt.Funccall}}); err != nil && !err.(*facts.Problem).Undefined {
-			return err
-		}
-		name := strings.Join(names(x.CallStmt.Funccall.Funcname), ".")
-		if schema, base := splitName(x.CallStmt.Funccall.Funcname); schema == "" {
-			for _, f := range o.view.FunctionsNamed("", base) {
-				name = f.Schema + "." + f.Name
-			}
-		}
-		o.use(facts.Use{Kind: facts.UseCode, Name: name, What: "CALL", At: -1})
-		o.effect(facts.Effect{Action: facts.Call, Verb: "CALL", Functions: []string{name}})
-		o.f.Outputs = nil
-		return nil
+		return o.callProcedure(x.CallStmt.Funccall)
 	case *pg_query.Node_DoStmt:
 		o.use(facts.Use{Kind: facts.UseCode, Name: "DO", What: "an anonymous code block", At: -1})
 		o.effect(facts.Effect{Action: facts.Call, Verb: "DO"})
