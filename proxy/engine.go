@@ -296,10 +296,7 @@ func (t *target) accept(ctx context.Context) {
 		t.connections.Add(1)
 		e.running.Add(1)
 		e.mu.Unlock()
-		if !t.protocol.Requests {
-			conn = socket.Direct(conn)
-		}
-		go t.serve(ctx, conn)
+		go t.serve(ctx, socket.Direct(conn))
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // answerTo writes an upstream's answer.
 func (o *operation) answerTo(_ context.Context, a *httpgate.Answer) error {
-	kind, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	kind, _, err := mime.ParseMediaType(a.Type)
 	switch {
 	case err == nil && kind == "text/event-stream" && o.stream:
 		return o.events(a)
@@ -24,7 +24,7 @@ func (o *operation) answerTo(_ context.Context, a *httpgate.Answer) error {
 	case err == nil && kind == "application/json":
 		return o.document(a)
 	}
-	return httpgate.Broken("the upstream's answer is not what its API promises", fmt.Errorf("content type %q", a.Header.Get("Content-Type")))
+	return httpgate.Broken("the upstream's answer is not what its API promises", fmt.Errorf("content type %q", a.Type))
 }
 
 // document is an answer in one piece.

@@ -93,7 +93,7 @@ func (o *operation) read(r *httpgate.Request) error {
 		return nil
 	case e.body == rawBody:
 		o.opaque = "a file"
-		o.Body, o.Type = r.Body, r.Header.Get("Content-Type")
+		o.Body, o.Type = r.Body, r.ContentType
 		if r.Type != "multipart/form-data" {
 			return httpgate.Problem(http.StatusUnsupportedMediaType, "a file comes as multipart/form-data", "")
 		}

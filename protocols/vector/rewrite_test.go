@@ -1,10 +1,12 @@
 package vector
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
+	"io"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -58,13 +60,22 @@ func rewrite(t testing.TB, s *shape, in []byte, limit int, one bool) (string, *f
 	if one {
 		body = iotest.OneByteReader(body)
 	}
-	rec := httptest.NewRecorder()
-	out := httpgate.NewOut(rec, func() error { return nil })
+	var sent bytes.Buffer
+	out := httpgate.NewOut(&sent, func() error { return nil })
 	err := s.answer(&httpgate.Answer{Status: 200, Body: body, Ticket: ticket, Out: out, Limits: protocols.Limits{Row: limit}})
 	if err == nil {
 		err = out.End()
 	}
-	return rec.Body.String(), ticket, err
+	if !out.Sent() {
+		return "", ticket, err
+	}
+	resp, failed := http.ReadResponse(bufio.NewReader(&sent), nil)
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	defer resp.Body.Close()
+	got, _ := io.ReadAll(resp.Body) // chunks that do not end where the answer was cut
+	return string(got), ticket, err
 }
 
 func TestRewrite(t *testing.T) {

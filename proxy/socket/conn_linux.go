@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -80,6 +81,22 @@ func (c *conn) Write(p []byte) (int, error) {
 		err = c.failed("write", os.NewSyscallError("sendto", s.errno))
 	}
 	return s.n, err
+}
+
+// CloseWrite ends what is sent, as *net.TCPConn does.
+func (c *conn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SetLinger is *net.TCPConn's.
+func (c *conn) SetLinger(seconds int) error {
+	if w, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
+		return w.SetLinger(seconds)
+	}
+	return errors.ErrUnsupported
 }
 
 // failed is an error as package net has it.

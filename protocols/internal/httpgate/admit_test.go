@@ -2,7 +2,6 @@ package httpgate
 
 import (
 	"context"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -37,7 +36,7 @@ func TestReadAnew(t *testing.T) {
 		return &Operation{Text: string(rune('0' + routed)), Facts: &facts.Facts{}}, nil
 	}}}
 	s := &changingSession{}
-	op, _, err := g.admit(t.Context(), httptest.NewRequest("GET", "/", nil), s, &Request{}, nil)
+	op, _, err := g.admit(t.Context(), s, &Request{}, nil)
 	if err != nil || op.Text != "3" || len(s.asked) != 3 || s.asked[2] != "3" {
 		t.Errorf("%v %v %q", op, err, s.asked)
 	}

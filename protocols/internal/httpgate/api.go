@@ -27,17 +27,18 @@ type API struct {
 	Headers []string
 }
 
-// Request is a client's request in its canonical form.
+// Request is a client's request in its canonical form. It lasts as long as the
+// request, and what it holds is not to be changed.
 type Request struct {
 	Method string
-	Path   []string    // decoded; none is empty
-	Query  url.Values  // each name once
-	Header http.Header // the client's own; nothing of it is forwarded but by an Operation
+	Path   []string   // decoded; none is empty
+	Query  url.Values // each name once
 	// Body is the client's, out of its content encoding; nil for none. It lasts
 	// as long as the request.
 	Body []byte
-	// Type is its media type without parameters, in lower case.
-	Type string
+	// Type is its media type without parameters, in lower case, and ContentType
+	// the client's own word for it.
+	Type, ContentType string
 
 	Limits  protocols.Limits
 	Session protocols.Session
@@ -92,7 +93,7 @@ type Operation struct {
 // Answer is an upstream's answer on its way.
 type Answer struct {
 	Status int
-	Header http.Header
+	Type   string // its Content-Type
 	Body   io.Reader
 	Ticket protocols.Ticket
 	Limits protocols.Limits

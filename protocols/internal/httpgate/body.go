@@ -10,56 +10,70 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
 
-// bodyTime is how long a client may take to send a body.
-var bodyTime = time.Minute
-
-// readBody reads a request's body out of its content encoding, at most limit
-// bytes, into buf where it fits.
-func readBody(w http.ResponseWriter, r *http.Request, limit int, buf []byte) (body []byte, mediaType string, err error) {
-	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+// readBody reads the request's body out of its content encoding, at most
+// limit bytes. One that is there already is not copied.
+func (g *gate) readBody(limit int) (body []byte, mediaType string, err error) {
+	h := &g.head
+	if h.length == 0 {
 		return nil, "", nil
 	}
-	tooLarge := Problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body has more than %d bytes", limit), "limits.message in the configuration is the limit.")
-	if r.ContentLength > int64(limit) {
-		return nil, "", tooLarge
+	tooLarge := func() error {
+		return Problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body has more than %d bytes", limit), "limits.message in the configuration is the limit.")
 	}
-	if t := r.Header.Get("Content-Type"); t == jsonType {
-		mediaType = jsonType
-	} else if t != "" {
-		var params map[string]string
-		mediaType, params, err = mime.ParseMediaType(t)
-		if charset := params["charset"]; err != nil || charset != "" && !strings.EqualFold(charset, "utf-8") {
-			return nil, "", Problem(http.StatusUnsupportedMediaType, "the request's Content-Type is not understood, or names another charset than UTF-8", "")
-		}
+	if h.length > int64(limit) {
+		return nil, "", tooLarge()
 	}
-	rc := http.NewResponseController(w)
-	if err := rc.SetReadDeadline(time.Now().Add(bodyTime)); err != nil {
+	if mediaType, err = mediaTypeOf(h.contentType); err != nil {
 		return nil, "", err
 	}
-	in, err := decoded(r.Body, r.Header.Values("Content-Encoding"))
+	if g.continues && g.in.buffered() == 0 { // RFC 9110 §10.1.1
+		if _, err := g.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+			return nil, "", err
+		}
+	}
+	if h.encoding == "" {
+		if body, ok := g.body.whole(); ok {
+			return body, mediaType, nil
+		}
+	}
+	in, err := decoded(&g.body, h.encoding)
 	if err != nil {
 		return nil, "", err
 	}
-	body = buf[:0]
-	if n := min(r.ContentLength+512, int64(limit)); n > int64(cap(body)) {
+	body = g.buf[:0]
+	if n := min(h.length+512, int64(limit)+1); n > int64(cap(body)) {
 		body = make([]byte, 0, n)
 	}
 	body, err = readAll(body, io.LimitReader(in, int64(limit)+1))
+	if cap(body) <= keptBody {
+		g.buf = body
+	}
 	var timeout net.Error
 	switch {
 	case len(body) > limit:
-		return nil, "", tooLarge
+		return nil, "", tooLarge()
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return nil, "", Problem(http.StatusRequestTimeout, "the request's body did not come in time", "")
 	case err != nil:
 		return nil, "", Problem(http.StatusBadRequest, "the request's body is broken, or not in the encoding that it names", "")
 	}
-	return body, mediaType, rc.SetReadDeadline(time.Time{})
+	return body, mediaType, nil
+}
+
+// mediaTypeOf is a Content-Type without its parameters, in lower case.
+func mediaTypeOf(contentType string) (string, error) {
+	if contentType == jsonType || contentType == "" {
+		return contentType, nil
+	}
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if charset := params["charset"]; err != nil || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return "", Problem(http.StatusUnsupportedMediaType, "the request's Content-Type is not understood, or names another charset than UTF-8", "")
+	}
+	return mediaType, nil
 }
 
 func readAll(b []byte, r io.Reader) ([]byte, error) {
@@ -79,15 +93,14 @@ func readAll(b []byte, r io.Reader) ([]byte, error) {
 }
 
 // decoded undoes one content encoding.
-func decoded(r io.Reader, encodings []string) (io.Reader, error) {
+func decoded(r io.Reader, encoding string) (io.Reader, error) {
 	broken := func(err error) error {
 		if err == nil {
 			return nil
 		}
 		return Problem(http.StatusBadRequest, "the request's body is not in the encoding that it names", "")
 	}
-	encoding := strings.ToLower(strings.TrimSpace(strings.Join(encodings, ",")))
-	switch encoding {
+	switch encoding = strings.ToLower(encoding); encoding {
 	case "", "identity":
 		return r, nil
 	case "gzip", "x-gzip":

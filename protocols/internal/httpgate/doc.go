@@ -17,6 +17,11 @@
 // whose meaning two readers could see differently (path.go, body.go), and any
 // route that the API does not know.
 //
-// HTTP/1.1 (RFC 9112) on both sides. A client's connection has one connection
-// to the upstream, used by one request at a time.
+// HTTP/1.1 (RFC 9112) on both sides, read by this package itself: of a
+// connection's bytes it takes what has one reading, and refuses the rest with
+// an answer that ends the connection (head.go, fields.go, source.go). What is
+// taken net/http takes for the same, which a fuzz target holds. A client's
+// connection has one goroutine for its requests, one that watches for what
+// ends them (watch.go), and one connection to the upstream, used by one request
+// at a time.
 package httpgate

@@ -5,44 +5,29 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 )
 
-// refusedHeaders could make the upstream read another request than was
-// decided on. None is forwarded; a client that sends one is told.
-var refusedHeaders = []string{"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Original-Uri", "X-Rewrite-Url", "Upgrade", "Trailer"}
-
 // keptBody bounds what a connection keeps of a request's body for the next.
 const keptBody = 64 << 10
 
 // canonical makes the canonical request, which the API says what it is of.
-func (g *gate) canonical(w http.ResponseWriter, r *http.Request, s protocols.Session, limits protocols.Limits) (*Request, error) {
-	for _, name := range refusedHeaders {
-		if len(r.Header.Values(name)) > 0 {
-			return nil, Problem(http.StatusBadRequest, "the header "+name+" is not taken", "Send the method, path and protocol that are meant.")
-		}
+func (g *gate) canonical(s protocols.Session, limits protocols.Limits) (*Request, error) {
+	h, q := &g.head, &g.request
+	if h.refused != "" {
+		return nil, Problem(http.StatusBadRequest, "the header "+http.CanonicalHeaderKey(h.refused)+" is not taken", "Send the method, path and protocol that are meant.")
 	}
-	path, query, err := parseTarget(r.RequestURI)
-	if err != nil {
+	if err := g.target.parse(h.target); err != nil {
 		return nil, err
 	}
-	q := &Request{Method: r.Method, Path: path, Query: query, Header: r.Header, Limits: limits, Session: s, Keep: g.host.Keep}
-	if q.Body, q.Type, err = readBody(w, r, limits.Message, g.body); err != nil {
-		return nil, err
-	}
-	if q.Body != nil && cap(q.Body) <= keptBody {
-		g.body = q.Body
-	}
-	q.canonical = &g.text
-	q.Ask = func(ctx context.Context, method string, path []string, query url.Values) (int, []byte, error) {
-		return g.ask(ctx, s, method, path, query)
-	}
-	return q, nil
+	q.Method, q.Path, q.Query, q.ContentType = h.method, g.target.path, g.target.query, h.contentType
+	q.Limits, q.Session = limits, s
+	var err error
+	q.Body, q.Type, err = g.readBody(limits.Message)
+	return q, err
 }
 
 // forward sends what was admitted and writes the answer.
@@ -68,21 +53,20 @@ func (g *gate) pass(ctx context.Context, s protocols.Session, t protocols.Ticket
 			return err
 		}
 	}
-	m := &message{method: op.Method, target: op.target(), body: op.Body, contentType: op.Type, accept: op.Accept}
-	send := func(up protocols.Upstream, b []byte) error { return up.Send(t, b) }
-	resp, err := g.exchange(ctx, s, m, send, onlyReads(op.Facts))
+	m := message{method: op.Method, path: op.Path, query: op.Query, body: op.Body, contentType: op.Type, accept: op.Accept, ticket: t}
+	resp, err := g.exchange(ctx, s, &m, onlyReads(op.Facts))
 	if err != nil {
 		return err
 	}
-	out.Status = resp.StatusCode
+	out.Status = resp.status
 	err = g.answer(ctx, op, out, &Answer{
-		Status: resp.StatusCode, Header: resp.Header, Body: &quietReader{r: resp.Body, up: g.up}, Ticket: t, Limits: limits, Out: out, Scrub: t.Decision().Scrub,
+		Status: resp.status, Type: resp.contentType, Body: quietReader{g.up}, Ticket: t, Limits: limits, Out: out, Scrub: t.Decision().Scrub,
 	})
 	if err == nil {
-		g.answered(resp)
+		g.answered()
 		return nil
 	}
-	late := g.up.late.Load()
+	late := g.up.late()
 	g.hangUp()
 	switch {
 	case ctx.Err() != nil:
@@ -98,15 +82,10 @@ const maxFault = 64 << 10
 
 // answer has the operation write an answer, or passes an error on.
 func (g *gate) answer(ctx context.Context, op *Operation, out *Out, a *Answer) error {
-	if e := a.Header.Values("Content-Encoding"); len(e) > 0 && !(len(e) == 1 && strings.EqualFold(e[0], "identity")) {
-		return Broken("the upstream's answer has an encoding that was not asked for", errors.New("content encoding "+e[0]))
+	if e := g.up.answer.encoding; e != "" && !strings.EqualFold(e, "identity") {
+		return Broken("the upstream's answer has an encoding that was not asked for", errors.New("content encoding "+e))
 	}
-	h := out.w.Header()
-	for _, name := range g.api.Headers {
-		if v := a.Header.Values(name); len(v) > 0 {
-			h[http.CanonicalHeaderKey(name)] = slices.Clone(v)
-		}
-	}
+	out.fields = append(out.fields, g.up.answer.passed...)
 	switch {
 	case a.Status >= 300 && a.Status < 400:
 		return Broken("the upstream sends the client elsewhere", errors.New("status "+http.StatusText(a.Status)))

@@ -10,6 +10,25 @@ import (
 // maxTarget bounds a request's path and query.
 const maxTarget = 16 << 10
 
+// target is a request's target, taken apart. The next request of a connection
+// often has the same.
+type target struct {
+	raw   string
+	path  []string
+	query url.Values
+}
+
+func (t *target) parse(raw string) error {
+	if raw == t.raw {
+		return nil
+	}
+	path, query, err := parseTarget(raw)
+	if err == nil {
+		*t = target{raw, path, query}
+	}
+	return err
+}
+
 // parseTarget takes a request's target apart: each part of the path decoded
 // once, each name of the query once. What two readers could read differently
 // is an error.
@@ -92,23 +111,18 @@ func quoted(s string) string {
 	return `"` + strings.ToValidUTF8(s, "\uFFFD") + `"`
 }
 
-// target is the path and query as they are forwarded.
-func (o *Operation) target() string { return targetOf(o.Path, o.Query) }
-
-func targetOf(path []string, query url.Values) string {
-	var b strings.Builder
+// appendTarget appends a path and query as they are forwarded.
+func appendTarget(b []byte, path []string, query url.Values) []byte {
 	for _, s := range path {
-		b.WriteByte('/')
-		b.WriteString(url.PathEscape(s))
+		b = append(append(b, '/'), url.PathEscape(s)...)
 	}
 	if len(path) == 0 {
-		b.WriteByte('/')
+		b = append(b, '/')
 	}
 	if len(query) > 0 {
-		b.WriteByte('?')
-		b.WriteString(query.Encode())
+		b = append(append(b, '?'), query.Encode()...)
 	}
-	return b.String()
+	return b
 }
 
 // Only refuses names of the query that are not listed.

@@ -1,7 +1,6 @@
 package httpgate
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -11,7 +10,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
@@ -30,59 +28,42 @@ const (
 	freshTime = time.Second
 )
 
-// upstream is a connection to the store, of one session.
+// upstream is a connection to the store, of one session. All but silence is
+// of the goroutine that takes the requests.
 type upstream struct {
 	conn    protocols.Upstream
-	reader  *bufio.Reader
-	head    *headReader
+	in      source
+	answer  answerHead
+	body    body   // of the answer
 	fixed   []byte // the header that all requests have
 	request []byte // the head that was sent last
 	key     string // the proxy's, in fixed
 	session string
 	since   time.Time // of its last answer's end
 
-	timeout time.Duration // how long the upstream may be silent within a request
-	quiet   *time.Timer   // interrupts the connection, where the upstream is silent for too long
-	late    atomic.Bool   // it was
-	over    func() bool   // ends what the exchange began: an interrupt with its context
+	silence
+	cut  func() bool // ends the interrupt with the requests' context
+	over func() bool // ends the interrupt with an exchange's own context; nil for none
 }
 
-// expect makes the upstream's silence, and the context's end, interrupt the
-// connection until the exchange is rested.
-func (u *upstream) expect(ctx context.Context) {
-	if u.quiet == nil {
-		u.quiet = time.AfterFunc(u.timeout, func() { u.late.Store(true); u.conn.Interrupt() })
-	} else {
-		u.quiet.Reset(u.timeout)
+// expect makes the upstream's silence, and the end of a context of the
+// exchange's own, interrupt the connection until the exchange is rested.
+func (u *upstream) expect(own context.Context) {
+	u.silence.begin()
+	if own != nil {
+		u.over = context.AfterFunc(own, u.conn.Interrupt)
 	}
-	u.over = context.AfterFunc(ctx, u.conn.Interrupt)
 }
 
 // rest ends what expect began. False says that the connection was interrupted,
 // or may be.
 func (u *upstream) rest() bool {
-	running := u.quiet.Stop()
-	return u.over() && running
-}
-
-// headReader bounds what is read before a head is whole.
-type headReader struct {
-	r    io.Reader
-	left int64 // -1 for no bound
-}
-
-func (h *headReader) Read(b []byte) (int, error) {
-	if h.left == 0 {
-		return 0, errors.New("the head is too long")
+	whole := u.silence.end()
+	if u.over != nil {
+		whole = u.over() && whole
+		u.over = nil
 	}
-	if h.left > 0 && int64(len(b)) > h.left {
-		b = b[:h.left]
-	}
-	n, err := h.r.Read(b)
-	if h.left > 0 {
-		h.left -= int64(n)
-	}
-	return n, err
+	return whole
 }
 
 // dial connects for a session.
@@ -106,16 +87,17 @@ func (g *gate) dial(ctx context.Context, s protocols.Session) error {
 			return fail(errors.Join(err, up.Close()))
 		}
 	}
-	h := &headReader{r: up, left: -1}
-	g.up = &upstream{conn: up, head: h, reader: bufio.NewReaderSize(h, 64<<10), fixed: fixedHeader(g.api, cred), key: cred.Password, session: s.ID(), timeout: g.host.Timeout()}
+	g.up = &upstream{conn: up, in: source{conn: up}, fixed: fixedHeader(g.api, cred), key: cred.Password, session: s.ID()}
+	g.up.silence.set(g.host.Timeout(), up.Interrupt)
+	g.up.cut = context.AfterFunc(g.ctx, up.Interrupt)
 	return nil
 }
 
 func (g *gate) hangUp() {
 	if g.up != nil {
-		if g.up.over != nil {
-			g.up.rest()
-		}
+		g.up.rest()
+		g.up.silence.timer.Stop()
+		g.up.cut()
 		_ = g.up.conn.Close()
 		g.up = nil
 	}
@@ -123,8 +105,20 @@ func (g *gate) hangUp() {
 
 // message is a request as it goes upstream.
 type message struct {
-	method, target, contentType, accept string
-	body                                []byte
+	method, contentType, accept string
+	path                        []string
+	query                       url.Values
+	body                        []byte
+	ticket                      protocols.Ticket // nil for a request of the proxy's own
+	own                         context.Context  // of the exchange alone; nil for the request's
+}
+
+// send writes a part of it.
+func (m *message) send(up protocols.Upstream, b []byte) error {
+	if m.ticket == nil {
+		return up.Control(protocols.ControlOwn, b)
+	}
+	return up.Send(m.ticket, b)
 }
 
 // fixedHeader is what all requests over a connection have in common.
@@ -146,7 +140,7 @@ func (m *message) appendHead(b, fixed []byte) []byte {
 	line := func(name, value string) {
 		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
 	}
-	b = append(append(append(append(b, m.method...), ' '), m.target...), " HTTP/1.1\r\n"...)
+	b = append(appendTarget(append(append(b, m.method...), ' '), m.path, m.query), " HTTP/1.1\r\n"...)
 	b = append(b, fixed...)
 	line("Accept", cmp.Or(m.accept, jsonType))
 	if m.body != nil {
@@ -164,10 +158,11 @@ const jsonType = "application/json"
 // oneLine keeps a client's own words in one header.
 var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
 
-// exchange sends a request and reads the answer's head. The caller reads the
-// body and calls answered, or hangs up. Until then the connection is
-// interrupted with the context, or where the upstream is silent for too long.
-func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, send func(up protocols.Upstream, b []byte) error, again bool) (*http.Response, error) {
+// exchange sends a request and reads the answer's head, which is good until
+// the next. The caller reads the body and calls answered, or hangs up. Until
+// then the connection is interrupted with the context, or where the upstream
+// is silent for too long.
+func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, again bool) (*answerHead, error) {
 	if g.up != nil && (g.up.session != s.ID() || !again && time.Since(g.up.since) > freshTime) {
 		g.hangUp()
 	}
@@ -179,7 +174,7 @@ func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, se
 				return nil, err
 			}
 		}
-		resp, err := g.try(ctx, m, send)
+		resp, err := g.try(m)
 		if err == nil && !renewed && g.rotated(ctx, s, resp) {
 			renewed = true
 			g.hangUp()
@@ -188,7 +183,7 @@ func (g *gate) exchange(ctx context.Context, s protocols.Session, m *message, se
 		if err == nil {
 			return resp, nil
 		}
-		late := g.up.late.Load()
+		late := g.up.late()
 		g.hangUp()
 		var d *protocols.Denial
 		switch {
@@ -211,21 +206,21 @@ func silent(err error) error {
 
 // rotated says that the store refused the proxy's key and that there is another
 // one by now: the request was not looked at, and is sent once more.
-func (g *gate) rotated(ctx context.Context, s protocols.Session, resp *http.Response) bool {
-	if g.up.key == "" || resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+func (g *gate) rotated(ctx context.Context, s protocols.Session, resp *answerHead) bool {
+	if g.up.key == "" || resp.status != http.StatusUnauthorized && resp.status != http.StatusForbidden {
 		return false
 	}
 	cred, err := s.Credential(ctx, true)
 	return err == nil && cred.Password != g.up.key
 }
 
-func (g *gate) try(ctx context.Context, m *message, send func(up protocols.Upstream, b []byte) error) (*http.Response, error) {
+func (g *gate) try(m *message) (*answerHead, error) {
 	up := g.up
-	up.expect(ctx)
+	up.expect(m.own)
 	up.request = m.appendHead(up.request[:0], up.fixed)
-	err := send(up.conn, up.request)
+	err := m.send(up.conn, up.request)
 	if err == nil && len(m.body) > 0 {
-		err = send(up.conn, m.body)
+		err = m.send(up.conn, m.body)
 	}
 	if err == nil {
 		err = up.conn.Flush()
@@ -234,47 +229,51 @@ func (g *gate) try(ctx context.Context, m *message, send func(up protocols.Upstr
 		return nil, err
 	}
 	for range 5 {
-		up.head.left = maxHead
-		resp, err := http.ReadResponse(up.reader, &http.Request{Method: m.method})
+		b, err := up.in.head(maxHead)
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err == nil {
+			err = up.answer.read(b, m.method, g.api.Headers)
+		}
 		if err != nil {
 			return nil, err
 		}
-		up.head.left = -1
-		if resp.StatusCode == http.StatusSwitchingProtocols {
-			return nil, errors.New("the upstream switches protocols")
-		}
-		if resp.StatusCode >= 200 {
-			return resp, nil
+		if up.answer.status >= 200 {
+			up.body.start(&up.in, up.answer.length, true)
+			return &up.answer, nil
 		}
 	}
 	return nil, errors.New("more than 5 interim answers")
 }
 
 // answered ends an exchange: what is whole is used again.
-func (g *gate) answered(resp *http.Response) {
-	n, err := io.CopyN(io.Discard, resp.Body, 4<<10)
-	if !g.up.rest() || resp.Close || err != io.EOF || n > 0 || g.up.reader.Buffered() > 0 {
+func (g *gate) answered() {
+	up := g.up
+	if !up.body.over() {
+		_, _ = io.CopyN(io.Discard, &up.body, 4<<10)
+	}
+	if !up.rest() || up.answer.close || !up.body.over() || up.in.buffered() > 0 {
 		g.hangUp()
 		return
 	}
-	g.up.since = time.Now()
+	up.since = time.Now()
 }
 
-// ask sends a request of the proxy's own.
-func (g *gate) ask(ctx context.Context, s protocols.Session, method string, path []string, query url.Values) (int, []byte, error) {
+// ask sends a request of the proxy's own, for the request that is at work.
+func (g *gate) ask(ctx context.Context, method string, path []string, query url.Values) (int, []byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, askTime, silent(errors.New("the proxy's own request took too long")))
 	defer cancel()
-	send := func(up protocols.Upstream, b []byte) error { return up.Control(protocols.ControlOwn, b) }
-	resp, err := g.exchange(ctx, s, &message{method: method, target: targetOf(path, query)}, send, true)
+	resp, err := g.exchange(ctx, g.request.Session, &message{method: method, path: path, query: query, own: ctx}, true)
 	if err != nil {
 		return 0, nil, err
 	}
-	body, err := readAll(nil, io.LimitReader(resp.Body, maxAsked+1))
+	body, err := readAll(nil, io.LimitReader(&g.up.body, maxAsked+1))
 	if err == nil && len(body) > maxAsked {
 		err = errors.New("the answer is too long")
 	}
 	if err != nil {
-		late := g.up.late.Load()
+		late := g.up.late()
 		g.hangUp()
 		switch {
 		case ctx.Err() != nil:
@@ -284,8 +283,8 @@ func (g *gate) ask(ctx context.Context, s protocols.Session, method string, path
 		}
 		return 0, nil, Broken("the upstream's answer to the proxy's own request broke off", err)
 	}
-	g.answered(resp)
-	return resp.StatusCode, body, nil
+	g.answered()
+	return resp.status, body, nil
 }
 
 // onlyReads says that an operation may be sent twice.
@@ -299,15 +298,12 @@ func onlyReads(f *facts.Facts) bool {
 }
 
 // quietReader reads an answer's body, which may be silent for so long.
-type quietReader struct {
-	r  io.Reader
-	up *upstream
-}
+type quietReader struct{ up *upstream }
 
-func (q *quietReader) Read(b []byte) (int, error) {
-	n, err := q.r.Read(b)
+func (q quietReader) Read(b []byte) (int, error) {
+	n, err := q.up.body.Read(b)
 	if err == nil {
-		q.up.quiet.Reset(q.up.timeout)
+		q.up.silence.broken()
 	}
 	return n, err
 }
