@@ -23,7 +23,7 @@ type analysed struct {
 func newAnalysed(statements []catalog.Statement) (*analysed, error) {
 	a := &analysed{statements: statements}
 	for _, s := range statements {
-		b, err := json.Marshal(s.Facts)
+		b, err := s.Facts.AppendJSON(make([]byte, 0, 512))
 		if err != nil {
 			return nil, err
 		}
