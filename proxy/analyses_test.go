@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,23 +15,29 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/myfacts"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/pgfacts"
 )
 
 // others are constants of each kind to put in one's place: values that some
 // rule somewhere might look at, and lengths that move what follows.
-var others = map[byte][]string{
-	'i': {"1", "2", "7", "10", "42", "99", "1000", "4999", "99999", "32768", "123456789", "999999999"},
-	's': {"'a'", "'t'", "'true'", "'off'", "'now'", "'today'", "'infinity'", "'epoch'", "'%'", "'%%'", "'_'", "'{}'", "'{1,2}'", "'()'", "'a''b'", "''''''", "' '", "'NULL'",
-		"'public'", "'customers'", "'-1'", "'[redacted]'", "'a***@example.com'", "'someone@example.com'", "'" + strings.Repeat("x", 48) + "'", "'SELECT 1'", "'e\"x'", "'--'", "'/*'"},
-	'd': {"'0'", "'1'", "'2024-02-30'", "'2024-01-01 10:00'", "'10:00'", "'99999999999999999999'", "'1 day'", "'0x1f'", "'1e999'", "'4111 1111 1111 1111'", "'" + strings.Repeat("9", 48) + "'"},
-}
+var (
+	others = map[byte][]string{
+		'i': {"1", "2", "7", "10", "42", "99", "1000", "4999", "99999", "32768", "123456789", "999999999"},
+		's': otherWords, 'd': otherDigits, 'q': slices.Concat(otherWords, otherDigits, []string{"'" + strings.Repeat("y", 200) + "'"}),
+	}
+	otherWords = []string{"'a'", "'t'", "'true'", "'off'", "'now'", "'today'", "'infinity'", "'epoch'", "'%'", "'%%'", "'_'", "'{}'", "'{1,2}'", "'()'", "'a''b'", "''''''", "' '", "'NULL'",
+		"'public'", "'customers'", "'-1'", "'[redacted]'", "'a***@example.com'", "'someone@example.com'", "'" + strings.Repeat("x", 48) + "'", "'SELECT 1'", "'e\"x'", "'--'", "'/*'"}
+	otherDigits = []string{"'0'", "'1'", "'2024-02-30'", "'2024-01-01 10:00'", "'10:00'", "'99999999999999999999'", "'1 day'", "'0x1f'", "'1e999'", "'4111 1111 1111 1111'", "'" + strings.Repeat("9", 48) + "'"}
+)
 
-func corpusOf(t testing.TB) []string {
+// corpusOf are the statements of a lineage corpus and of one of attacks.
+func corpusOf(t testing.TB, lineage, attacks string) []string {
 	t.Helper()
 	var out []string
-	files, err := filepath.Glob("../sqlpolicy/pgfacts/testdata/lineage/*.txt")
+	files, err := filepath.Glob(filepath.Join(lineage, "*.txt"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no corpus: %v", err)
 	}
@@ -42,7 +49,8 @@ func corpusOf(t testing.TB) []string {
 		}
 	}
 	for _, f := range []string{"everyday.txt", "attacks.txt"} {
-		for _, line := range strings.Split(read(t, filepath.Join("../testdata/noninterference", f)), "\n") {
+		for _, line := range strings.Split(read(t, filepath.Join(attacks, f)), "\n") {
+			line = strings.TrimSuffix(line, " -- unordered")
 			switch {
 			case line == "" || line[0] == '#':
 			case line[0] == ' ':
@@ -52,16 +60,7 @@ func corpusOf(t testing.TB) []string {
 			}
 		}
 	}
-	return append(out,
-		"INSERT INTO customers (id, name, city, email, phone, ssn) VALUES (901, 'Eva', 'Rome', 'eva@example.com', '555-1', '123-45-6789'), (902, 'Ian', 'Oslo', 'ian@example.com', '555-2', '987-65-4321')",
-		"UPDATE customers SET name = 'Eva', email = 'eva@example.com' WHERE id = 3 AND ssn = '123-45-6789'",
-		"UPDATE orders SET total = 12 WHERE id = 5 AND placed >= '2024-01-01'",
-		"DELETE FROM orders WHERE customer_id IN (1, 2, 3) AND 10 <= id",
-		"SELECT id FROM customers WHERE id BETWEEN 1 AND 5 AND name = 'x' AND city <> 'y' LIMIT 10",
-		"SELECT id FROM customers WHERE (id = 1 OR id <> 1) AND name = 'x' ORDER BY 1",
-		"SELECT id FROM customers WHERE id = 5 AND NOT name = 'x' GROUP BY 1 HAVING count(*) > 2",
-		"  SELECT id, 5 FROM customers WHERE 'Ana' = name AND id >= 1e-5 AND id<-5 AND id =- 5 ;  ",
-	)
+	return out
 }
 
 func read(t testing.TB, path string) string {
@@ -76,7 +75,12 @@ func read(t testing.TB, path string) string {
 // schema is the golden catalog of the lineage corpus.
 func schema(t testing.TB) *catalog.View {
 	t.Helper()
-	f, err := os.Open("../sqlpolicy/pgfacts/testdata/catalog15.json.gz")
+	return &catalog.View{Catalog: golden(t, "../sqlpolicy/pgfacts/testdata/catalog15.json.gz"), SearchPath: []string{"pg_catalog", "public"}, Role: "app"}
+}
+
+func golden(t testing.TB, path string) *catalog.Catalog {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,29 +93,91 @@ func schema(t testing.TB) *catalog.View {
 	if err := json.NewDecoder(z).Decode(c); err != nil {
 		t.Fatal(err)
 	}
-	return &catalog.View{Catalog: c.Index(), SearchPath: []string{"pg_catalog", "public"}, Role: "app"}
+	return c.Index()
 }
 
 // TestSharedAnalyses analyses each statement of the corpora and then variants
 // of it with other constants, through the cache and anew: whatever the cache
 // has made of one from another must be what an analysis of its own finds.
 func TestSharedAnalyses(t *testing.T) {
-	view := schema(t)
-	d := &Dialect{Literals: pgfacts.Literals}
+	postgres := Dialect{Literals: pgfacts.Literals, Analyse: func(v *catalog.View, text string, _ protocols.Limits) ([]catalog.Statement, error) {
+		return pgfacts.Analyse(v, text, pgfacts.Limits{})
+	}}
+	shareAll(t, postgres, schema(t), 40, append(corpusOf(t, "../sqlpolicy/pgfacts/testdata/lineage", "../testdata/noninterference"),
+		"INSERT INTO customers (id, name, city, email, phone, ssn) VALUES (901, 'Eva', 'Rome', 'eva@example.com', '555-1', '123-45-6789'), (902, 'Ian', 'Oslo', 'ian@example.com', '555-2', '987-65-4321')",
+		"UPDATE customers SET name = 'Eva', email = 'eva@example.com' WHERE id = 3 AND ssn = '123-45-6789'",
+		"UPDATE orders SET total = 12 WHERE id = 5 AND placed >= '2024-01-01'",
+		"DELETE FROM orders WHERE customer_id IN (1, 2, 3) AND 10 <= id",
+		"SELECT id FROM customers WHERE id BETWEEN 1 AND 5 AND name = 'x' AND city <> 'y' LIMIT 10",
+		"SELECT id FROM customers WHERE (id = 1 OR id <> 1) AND name = 'x' ORDER BY 1",
+		"SELECT id FROM customers WHERE id = 5 AND NOT name = 'x' GROUP BY 1 HAVING count(*) > 2",
+		"  SELECT id, 5 FROM customers WHERE 'Ana' = name AND id >= 1e-5 AND id<-5 AND id =- 5 ;  ",
+	))
+}
+
+// TestSharedAnalysesMySQL does so for MySQL's dialect, under settings of a
+// session that change what a constant is.
+func TestSharedAnalysesMySQL(t *testing.T) {
+	corpus := append(corpusOf(t, "../sqlpolicy/myfacts/testdata/lineage", "../testdata/noninterference/mysql"),
+		"INSERT INTO customers (id, name, city, email, phone, ssn) VALUES (901, 'Eva', 'Rome', 'eva@example.com', '555-1', '123-45-6789'), (902, 'Ian', 'Oslo', 'ian@example.com', '555-2', '987-65-4321')",
+		"INSERT INTO customers SET id = 901, name = 'Eva', email = 'eva@example.com' ON DUPLICATE KEY UPDATE email = VALUES(email), name = 'Eva'",
+		"REPLACE INTO scratch (id, a, b) VALUES (1, 'x', 2), ('3', 4, '5')",
+		"UPDATE customers SET name = 'Eva', email = 'eva@example.com' WHERE id = 3 AND ssn = '123-45-6789'",
+		"UPDATE orders SET total = 12, placed = '2024-01-01' WHERE id = '5' AND placed >= '2024-01-01'",
+		"DELETE FROM orders WHERE customer_id IN (1, 2, 3) AND 10 <= id LIMIT 5",
+		"SELECT id FROM customers WHERE id BETWEEN 1 AND 5 AND name = 'x' AND city <> 'y' ORDER BY id LIMIT 10",
+		"SELECT id FROM customers WHERE id BETWEEN '1' AND 5 AND name BETWEEN 'a' AND 5 AND email BETWEEN 1 AND 'x'",
+		"SELECT id FROM customers WHERE (id = 1 OR id <> 1) AND name = 'x' AND id <=> 5 ORDER BY 1",
+		"SELECT id FROM customers WHERE id = 5 AND NOT name = 'x' GROUP BY 1 HAVING count(*) > 2 ORDER BY 1",
+		"SELECT id FROM customers WHERE email = 0 AND ssn = 5 AND phone IN (1, 'x') AND id IN (1, '2')",
+		"SELECT id FROM customers WHERE email = 'x' AND ssn = '5' AND id = '5' AND id > '7' AND email > 'x'",
+		"SELECT id FROM orders WHERE placed = '2024-01-01' AND placed < '2024-01-01' AND placed IN ('2024-01-01', '2024-01-02') AND total = '5' AND total = 5 AND total > 'x'",
+		"SELECT id FROM customers WHERE email = _latin1 'x' AND email = _utf8mb4'x' AND email = N'x'",
+		"SELECT id FROM customers WHERE email = _latin1 'x' AND ssn = 'y' COLLATE utf8mb4_bin AND name = 'z'",
+		"SELECT id FROM customers WHERE ssn = 'y' COLLATE utf8mb4_bin AND name = BINARY 'z' AND city = 'x'",
+		"SELECT id FROM customers WHERE email = 'a' 'b' AND name = 'x'",
+		`SELECT id, "x", 'y' FROM customers WHERE email = "x" AND name = 'x' AND ssn = "5"`,
+		`SELECT id, "email" FROM customers WHERE "email" = 'x' AND `+"`name` = 'x'",
+		"SELECT id FROM customers WHERE email = 'it''s' AND name = '''' AND id = 0x41 AND id = 1e1 AND id = 1.0 AND id = TRUE AND id = NULL AND id = 5",
+		"SELECT id FROM customers WHERE @a = 5 AND @`b` = 6 AND @'c' = 7 AND id = 8",
+		"SELECT id FROM customers WHERE (id, name) = (5, 'x') AND id = (5) AND (('x')) = name",
+		"  SELECT id, 5 FROM customers WHERE 'Ana' = name AND id >= 1e-5 AND id<-5 AND id =- 5 ;  ",
+		"SELECT id FROM customers /*!50000 WHERE id = 5 */", "SELECT id FROM customers WHERE id = 5 -- 6", "SELECT id FROM customers WHERE name = 'é' AND id = 5",
+		"SELECT email FROM customers WHERE id = 5 UNION SELECT email FROM accounts WHERE id = 6", "SELECT (SELECT email FROM customers WHERE id = 5) FROM accounts WHERE id = 6",
+	)
+	mysql := Dialect{Literals: myfacts.Literals, Analyse: func(v *catalog.View, text string, _ protocols.Limits) ([]catalog.Statement, error) {
+		return myfacts.Analyse(v, text, myfacts.Limits{})
+	}}
+	c := golden(t, "../sqlpolicy/myfacts/testdata/catalog.json.gz")
+	for _, s := range []struct {
+		mode, charset string
+		times         int
+	}{{"STRICT_TRANS_TABLES", "utf8mb4", 40}, {"ANSI_QUOTES,PIPES_AS_CONCAT", "utf8mb4", 8}, {"NO_BACKSLASH_ESCAPES", "latin1", 8}} {
+		t.Run(s.mode+" "+s.charset, func(t *testing.T) {
+			view := &catalog.View{Catalog: c, SearchPath: []string{"shop"}, Role: "app@localhost", Settings: catalog.NewSettings(map[string]string{
+				"sql_mode": s.mode, "character_set_client": s.charset, "collation_connection": "utf8mb4_general_ci", "lower_case_table_names": "0"})}
+			shareAll(t, mysql, view, s.times, corpus)
+		})
+	}
+}
+
+// shareAll compares shared analyses of a corpus with analyses of their own,
+// over a number of variants of each statement.
+func shareAll(t *testing.T, d Dialect, view *catalog.View, times int, corpus []string) {
 	r := rand.New(rand.NewPCG(1, 2))
 	statements, variants, shared := 0, 0, 0
-	for _, sql := range corpusOf(t) {
+	for _, sql := range corpus {
 		statements++
 		c, s := newAnalyses(), scopeOf(view)
 		fresh := func(text string) func() ([]catalog.Statement, error) {
-			return func() ([]catalog.Statement, error) { return pgfacts.Analyse(view, text, pgfacts.Limits{}) }
+			return func() ([]catalog.Statement, error) { return d.Analyse(view, text, protocols.Limits{}) }
 		}
-		_, _ = c.analyse(s, sql, d, fresh(sql))
-		literals, ok := pgfacts.Literals(sql, nil)
+		_, _ = c.analyse(s, sql, &d, fresh(sql))
+		literals, ok := d.Literals(sql, nil)
 		if !ok || len(literals) == 0 {
 			continue
 		}
-		for range 40 {
+		for range times {
 			text, at := "", 0
 			only := r.IntN(2 * len(literals)) // this one, or any
 			for i, l := range literals {
@@ -126,12 +192,12 @@ func TestSharedAnalyses(t *testing.T) {
 			text += sql[at:]
 			variants++
 			anew := false
-			got, err := c.analyse(s, text, d, func() ([]catalog.Statement, error) { anew = true; return fresh(text)() })
+			got, err := c.analyse(s, text, &d, func() ([]catalog.Statement, error) { anew = true; return fresh(text)() })
 			if anew {
 				continue
 			}
 			shared++
-			want, wantErr := pgfacts.Analyse(view, text, pgfacts.Limits{})
+			want, wantErr := fresh(text)()
 			if wantErr != nil || err != nil {
 				t.Errorf("%s\nfrom %s\nshared: %v; of its own: %v", text, sql, err, wantErr)
 				continue

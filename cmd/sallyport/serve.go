@@ -40,6 +40,7 @@ func dialects() []proxy.Dialect {
 		Analyse: func(v *catalog.View, text string, l protocols.Limits) ([]catalog.Statement, error) {
 			return myfacts.Analyse(v, text, myfacts.Limits{Statement: l.Statement, Depth: l.Depth})
 		},
+		Literals: myfacts.Literals,
 	}}
 }
 

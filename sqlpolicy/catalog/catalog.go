@@ -342,10 +342,3 @@ type Statement struct {
 	// Literal.Kind tells.
 	Free []int
 }
-
-// Literal is a constant of a text, From inclusive and To exclusive, in bytes.
-// One of the same kind in its place leaves all else of the text as it is.
-type Literal struct {
-	From, To int
-	Kind     byte
-}

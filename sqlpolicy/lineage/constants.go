@@ -36,6 +36,12 @@ func (c *Constants) Literal(from, to int) int {
 	return i
 }
 
+// At is the index of the literal that begins there.
+func (c *Constants) At(from int) (i int, ok bool) {
+	i, ok = c.literals[from]
+	return i, ok
+}
+
 // Parameter notes the parameter of that 1-based number and returns its index.
 func (c *Constants) Parameter(n int) int {
 	i, ok := c.params[n]

@@ -44,6 +44,9 @@ func Analyse(view *catalog.View, text string, lim Limits) ([]catalog.Statement, 
 			return nil, notUnderstood("KILL beside other statements", p.from) // the proxy answers it itself
 		}
 		st.Text, st.Offset = text[p.from:p.to], p.from
+		if len(pieces) > 1 {
+			st.Free = nil
+		}
 		out = append(out, *st)
 		if i+1 < len(pieces) {
 			if err := b.simulate(st, pieces[i+1].from); err != nil {
@@ -105,6 +108,9 @@ func (b *batch) statement(s *parsed) (*catalog.Statement, error) {
 		a.f.Constants[i].To -= s.from
 	}
 	o.st.Change = o.change
+	if o.change == nil && !o.st.Volatile && s.own == "" && !s.explain {
+		o.st.Free = o.free()
+	}
 	return o.st, nil
 }
 

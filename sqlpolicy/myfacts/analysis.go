@@ -29,6 +29,7 @@ type analysis struct {
 
 	ledger  lineage.Ledger
 	consts  lineage.Constants
+	looked  []int // of the constants, those whose text analysis has read
 	problem *facts.Problem
 	arms    []*arm
 	stack   []*arm // the arms being analysed, innermost last

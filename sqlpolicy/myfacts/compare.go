@@ -14,7 +14,7 @@ import (
 func (a *analysis) compareBy(p lineage.Place, what string, args ...value) value {
 	for _, v := range args {
 		for _, w := range args {
-			if len(v.Flow) > 0 && !alike(v, w) {
+			if len(v.Flow) > 0 && !a.alike(v, w) {
 				return a.opaque(p, what+" between different types", boolType, args...)
 			}
 		}
@@ -26,7 +26,7 @@ func (a *analysis) compareBy(p lineage.Place, what string, args ...value) value 
 // alike says that comparing two values converts neither with a warning: a
 // string that is compared with a number is read as one, and the warning
 // prints it.
-func alike(v, w value) bool {
+func (a *analysis) alike(v, w value) bool {
 	if w.null || v.null || v.t.class == w.t.class && v.t.class != clsUnknown {
 		return true
 	}
@@ -35,7 +35,7 @@ func alike(v, w value) bool {
 	}
 	switch {
 	case v.t.class == clsInt || v.t.class == clsDecimal || v.t.class == clsFloat:
-		return w.t.class == clsInt || w.t.class == clsDecimal || w.t.class == clsFloat || w.plain && w.text != nil && number(*w.text)
+		return w.t.class == clsInt || w.t.class == clsDecimal || w.t.class == clsFloat || w.plain && w.text != nil && number(a.textOf(w))
 	case v.t.class == clsDate || v.t.class == clsDatetime:
 		return w.t.class == clsDate || w.t.class == clsDatetime || w.plain && w.t.class == clsString
 	case v.t.class == clsString || v.t.class == clsEnum || v.t.class == clsJSON:
@@ -107,7 +107,14 @@ func (a *analysis) sameEquality(l, r value) (ok bool, bound *facts.ParamKind) {
 		}
 		return c.t.class != clsUnknown && c.t.class != clsOther && c.t.class != clsJSON, &facts.ParamKind{Param: k.param, Kind: kind}
 	}
-	return k.text != nil && !k.loose && facts.WrittenAs(constantKind(c.t), kindOf(k.t.class), *k.text), nil
+	if k.text == nil || k.loose {
+		return false, nil
+	}
+	as, is := constantKind(c.t), kindOf(k.t.class)
+	if as == is && (as == facts.KindText || as == facts.KindInt) {
+		return true, nil // whatever it says
+	}
+	return facts.WrittenAs(as, is, a.textOf(k)), nil
 }
 
 func constantKind(t typ) facts.Kind {

@@ -280,7 +280,7 @@ func (a *analysis) unary(e *env, x *ast.UnaryOperationExpr, at int) value {
 		return v
 	}
 	if x.Op == opcode.Minus && v.plain && v.text != nil && v.t.class != clsString {
-		text := "-" + *v.text
+		text := "-" + a.textOf(v)
 		v.text = &text
 		return v
 	}

@@ -168,11 +168,11 @@ func (a *analysis) unnamed(v value) value {
 }
 
 // constInt is the value of an argument that is an integer literal.
-func constInt(v value) (int, bool) {
+func (a *analysis) constInt(v value) (int, bool) {
 	if !v.plain || v.text == nil || v.t.class != clsInt {
 		return 0, false
 	}
-	n, err := strconv.Atoi(*v.text)
+	n, err := strconv.Atoi(a.textOf(v))
 	return n, err == nil
 }
 
@@ -193,7 +193,7 @@ func (a *analysis) total(p lineage.Place, name string, args []value) (value, boo
 	}
 	counts := func(from int) bool { // the rest are integer literals
 		for _, v := range args[min(from, len(args)):] {
-			if _, ok := constInt(v); !ok {
+			if _, ok := a.constInt(v); !ok {
 				return false
 			}
 		}
@@ -232,7 +232,7 @@ func (a *analysis) total(p lineage.Place, name string, args []value) (value, boo
 		}
 		return a.computed(1, typ{class: clsString}, args...), true
 	case "sha2":
-		if n, ok := constInt(args[len(args)-1]); len(args) != 2 || !texty(args[0]) || !ok || !slices.Contains([]int{0, 224, 256, 384, 512}, n) {
+		if n, ok := a.constInt(args[len(args)-1]); len(args) != 2 || !texty(args[0]) || !ok || !slices.Contains([]int{0, 224, 256, 384, 512}, n) {
 			return value{}, false
 		}
 		return a.computed(1, typ{class: clsString}, args...), true

@@ -71,12 +71,11 @@ func Literals(text string, dst []catalog.Literal) (out []catalog.Literal, ok boo
 			i = l.To
 		case c >= '0' && c <= '9' || c == '.':
 			from := i
-			for i++; i < len(text) && (isIdentifierPart(text[i]) || text[i] == '.' || isSign(text[i]) && text[i-1]|0x20 == 'e'); i++ {
-			}
+			i = catalog.NumberEnd(text, i, isIdentifierPart)
 			if i < len(text) && (text[i] == '\'' || text[i] == '&') {
 				return nil, false // a.B'…'
 			}
-			if isSmallInt(text[from:i]) {
+			if catalog.SmallInt(text[from:i]) {
 				dst = append(dst, catalog.Literal{From: from, To: i, Kind: literalInt})
 			}
 		default:
@@ -90,22 +89,14 @@ func Literals(text string, dst []catalog.Literal) (out []catalog.Literal, ok boo
 // cannot be free. It is not ok where a string on a further line may continue
 // it.
 func stringLiteral(text string, i int) (l catalog.Literal, ok bool) {
-	l = catalog.Literal{From: i, Kind: literalString}
-	for i++; ; i++ {
-		if i >= len(text) || text[i] == '$' {
-			return l, false
-		}
-		if text[i] == '\'' {
-			if i+1 >= len(text) || text[i+1] != '\'' {
-				break
-			}
-			i++
-		}
-		if c := text[i]; c < ' ' || c > '~' || c == '\\' {
-			l.Kind = 0
-		}
+	end, plain := catalog.QuoteEnd(text, i)
+	if end < 0 || strings.IndexByte(text[i:end], '$') >= 0 {
+		return l, false
 	}
-	l.To = i + 1
+	l = catalog.Literal{From: i, To: end, Kind: literalString}
+	if !plain {
+		l.Kind = 0
+	}
 	for j := l.To; j < len(text); j++ {
 		if text[j] == '\'' {
 			return l, false
@@ -122,20 +113,6 @@ func stringLiteral(text string, i int) (l catalog.Literal, ok bool) {
 	}
 	return l, true
 }
-
-func isSmallInt(s string) bool {
-	if len(s) > 9 || s[0] < '1' || s[0] > '9' {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
-
-func isSign(c byte) bool { return c == '+' || c == '-' }
 
 func isIdentifierStart(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c >= utf8.RuneSelf

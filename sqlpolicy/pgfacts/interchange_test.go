@@ -64,7 +64,7 @@ func FuzzLiterals(f *testing.F) {
 		if !ok || len(literals) == 0 {
 			return
 		}
-		if len(number) > 9 || !isSmallInt("1"+number) && number != "" {
+		if len(number) > 9 || !catalog.SmallInt("1"+number) && number != "" {
 			number = "23"
 		}
 		if l, ok := Literals(word, nil); !ok || len(l) != 1 || l[0].Kind != literalString || l[0].To != len(word) || l[0].From != 0 {
