@@ -19,6 +19,7 @@ var micros = []struct{ name, pkg, bench string }{
 	{"decide over two rules", "./sqlpolicy", "BenchmarkDecide"},
 	{"record a statement, its row and end", "./replay", "BenchmarkStatement"},
 	{"a known statement with new constants", "./proxy", "BenchmarkAnalyse"},
+	{"the same in MySQL's dialect", "./proxy", "BenchmarkAnalyseMySQL"},
 	{"rewrite an answer of 10,000 points", "./protocols/vector", "BenchmarkRewrite"},
 	{"read a request with a vector of 384", "./protocols/internal/httpgate", "BenchmarkParseJSON"},
 }

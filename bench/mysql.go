@@ -95,9 +95,9 @@ func fillMySQL(ctx context.Context, db *throwaway.Server, w way, o options) erro
 }
 
 // sysbench runs one of its scripts over a table of 10,000 rows for each of
-// pgbench's scale; prepared statements are the server's, as is its default.
+// pgbench's scale.
 func sysbench(ctx context.Context, w way, script, command string, o options, more ...string) (string, error) {
-	args := append([]string{script, "--db-driver=mysql", "--db-ps-mode=auto", "--mysql-ssl=off", "--tables=1", fmt.Sprintf("--table-size=%d", o.scale*10_000),
+	args := append([]string{script, "--db-driver=mysql", "--mysql-ssl=off", "--tables=1", fmt.Sprintf("--table-size=%d", o.scale*10_000),
 		"--mysql-host=" + w.host, "--mysql-port=" + strconv.Itoa(w.port), "--mysql-user=" + w.user, "--mysql-password=" + w.password, "--mysql-db=" + w.database}, more...)
 	out, err := exec.CommandContext(ctx, "sysbench", append(args, command)...).CombinedOutput()
 	if err != nil {
@@ -113,28 +113,8 @@ var (
 
 func mysqlFigures(ctx context.Context, o options) (out []*figure) {
 	for _, script := range []string{"oltp_point_select", "oltp_read_only"} {
-		for _, threads := range []int{1, 16} {
-			f := &figure{name: fmt.Sprintf("mysql, sysbench %s, %d threads", script, threads), unit: "tps", against: "haproxy"}
-			seconds := o.few
-			if threads > 1 {
-				f.bar, seconds = 0.7, o.seconds
-			}
-			f.measure = func(w way) (rate float64, n int64, err error) {
-				said, err := sysbench(ctx, w, script, "run", o, fmt.Sprintf("--threads=%d", threads), fmt.Sprintf("--time=%d", seconds))
-				if err != nil {
-					return 0, 0, err
-				}
-				m := transactions.FindStringSubmatch(said)
-				if m == nil || !noErrors.MatchString(said) {
-					return 0, 0, fmt.Errorf("sysbench tells no rate without errors:\n%s", said)
-				}
-				if rate, err = strconv.ParseFloat(m[2], 64); err == nil {
-					n, err = strconv.ParseInt(m[1], 10, 64)
-				}
-				return rate, n, err
-			}
-			out = append(out, f)
-		}
+		out = append(out, sysbenchFigure(ctx, script, "auto", 1, o.few, o), sysbenchFigure(ctx, script, "auto", 16, o.seconds, o),
+			sysbenchFigure(ctx, script, "disable", 16, o.seconds, o))
 	}
 	for _, q := range []struct {
 		name, sql string
@@ -152,6 +132,34 @@ func mysqlFigures(ctx context.Context, o options) (out []*figure) {
 		})
 	}
 	return out
+}
+
+// sysbenchFigure is the rate of one of sysbench's scripts. prepared is its
+// --db-ps-mode: auto prepares statements, disable sends texts with the values
+// in them.
+func sysbenchFigure(ctx context.Context, script, prepared string, threads, seconds int, o options) *figure {
+	f := &figure{name: fmt.Sprintf("mysql, sysbench %s, %d threads", script, threads), unit: "tps", against: "haproxy"}
+	switch {
+	case prepared == "disable":
+		f.name += ", texts of values"
+	case threads > 1:
+		f.bar = 0.7
+	}
+	f.measure = func(w way) (rate float64, n int64, err error) {
+		said, err := sysbench(ctx, w, script, "run", o, "--db-ps-mode="+prepared, fmt.Sprintf("--threads=%d", threads), fmt.Sprintf("--time=%d", seconds))
+		if err != nil {
+			return 0, 0, err
+		}
+		m := transactions.FindStringSubmatch(said)
+		if m == nil || !noErrors.MatchString(said) {
+			return 0, 0, fmt.Errorf("sysbench tells no rate without errors:\n%s", said)
+		}
+		if rate, err = strconv.ParseFloat(m[2], 64); err == nil {
+			n, err = strconv.ParseInt(m[1], 10, 64)
+		}
+		return rate, n, err
+	}
+	return f
 }
 
 // readMySQL reads the whole result as text without decoding it, and returns

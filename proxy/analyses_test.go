@@ -96,14 +96,27 @@ func golden(t testing.TB, path string) *catalog.Catalog {
 	return c.Index()
 }
 
+// mysqlSchema is that of the lineage corpus of MySQL's dialect.
+func mysqlSchema(t testing.TB, mode, charset string) *catalog.View {
+	t.Helper()
+	return &catalog.View{Catalog: golden(t, "../sqlpolicy/myfacts/testdata/catalog.json.gz"), SearchPath: []string{"shop"}, Role: "app@localhost", Settings: catalog.NewSettings(map[string]string{
+		"sql_mode": mode, "character_set_client": charset, "collation_connection": "utf8mb4_general_ci", "lower_case_table_names": "0"})}
+}
+
+var (
+	postgresDialect = Dialect{Literals: pgfacts.Literals, Analyse: func(v *catalog.View, text string, _ protocols.Limits) ([]catalog.Statement, error) {
+		return pgfacts.Analyse(v, text, pgfacts.Limits{})
+	}}
+	mysqlDialect = Dialect{Literals: myfacts.Literals, Analyse: func(v *catalog.View, text string, _ protocols.Limits) ([]catalog.Statement, error) {
+		return myfacts.Analyse(v, text, myfacts.Limits{})
+	}}
+)
+
 // TestSharedAnalyses analyses each statement of the corpora and then variants
 // of it with other constants, through the cache and anew: whatever the cache
 // has made of one from another must be what an analysis of its own finds.
 func TestSharedAnalyses(t *testing.T) {
-	postgres := Dialect{Literals: pgfacts.Literals, Analyse: func(v *catalog.View, text string, _ protocols.Limits) ([]catalog.Statement, error) {
-		return pgfacts.Analyse(v, text, pgfacts.Limits{})
-	}}
-	shareAll(t, postgres, schema(t), 40, append(corpusOf(t, "../sqlpolicy/pgfacts/testdata/lineage", "../testdata/noninterference"),
+	shareAll(t, postgresDialect, schema(t), 40, append(corpusOf(t, "../sqlpolicy/pgfacts/testdata/lineage", "../testdata/noninterference"),
 		"INSERT INTO customers (id, name, city, email, phone, ssn) VALUES (901, 'Eva', 'Rome', 'eva@example.com', '555-1', '123-45-6789'), (902, 'Ian', 'Oslo', 'ian@example.com', '555-2', '987-65-4321')",
 		"UPDATE customers SET name = 'Eva', email = 'eva@example.com' WHERE id = 3 AND ssn = '123-45-6789'",
 		"UPDATE orders SET total = 12 WHERE id = 5 AND placed >= '2024-01-01'",
@@ -145,18 +158,12 @@ func TestSharedAnalysesMySQL(t *testing.T) {
 		"SELECT id FROM customers /*!50000 WHERE id = 5 */", "SELECT id FROM customers WHERE id = 5 -- 6", "SELECT id FROM customers WHERE name = 'é' AND id = 5",
 		"SELECT email FROM customers WHERE id = 5 UNION SELECT email FROM accounts WHERE id = 6", "SELECT (SELECT email FROM customers WHERE id = 5) FROM accounts WHERE id = 6",
 	)
-	mysql := Dialect{Literals: myfacts.Literals, Analyse: func(v *catalog.View, text string, _ protocols.Limits) ([]catalog.Statement, error) {
-		return myfacts.Analyse(v, text, myfacts.Limits{})
-	}}
-	c := golden(t, "../sqlpolicy/myfacts/testdata/catalog.json.gz")
 	for _, s := range []struct {
 		mode, charset string
 		times         int
 	}{{"STRICT_TRANS_TABLES", "utf8mb4", 40}, {"ANSI_QUOTES,PIPES_AS_CONCAT", "utf8mb4", 8}, {"NO_BACKSLASH_ESCAPES", "latin1", 8}} {
 		t.Run(s.mode+" "+s.charset, func(t *testing.T) {
-			view := &catalog.View{Catalog: c, SearchPath: []string{"shop"}, Role: "app@localhost", Settings: catalog.NewSettings(map[string]string{
-				"sql_mode": s.mode, "character_set_client": s.charset, "collation_connection": "utf8mb4_general_ci", "lower_case_table_names": "0"})}
-			shareAll(t, mysql, view, s.times, corpus)
+			shareAll(t, mysqlDialect, mysqlSchema(t, s.mode, s.charset), s.times, corpus)
 		})
 	}
 }
@@ -237,14 +244,20 @@ func same(t *testing.T, from, text string, got *analysed, want []catalog.Stateme
 
 // BenchmarkAnalyse is a known statement with a constant that is new.
 func BenchmarkAnalyse(b *testing.B) {
-	view := schema(b)
-	d := &Dialect{Literals: pgfacts.Literals}
+	analyseOthers(b, postgresDialect, schema(b), "SELECT name, city FROM customers WHERE id = ")
+}
+
+// BenchmarkAnalyseMySQL is the same in MySQL's dialect.
+func BenchmarkAnalyseMySQL(b *testing.B) {
+	analyseOthers(b, mysqlDialect, mysqlSchema(b, "STRICT_TRANS_TABLES", "utf8mb4"), "SELECT name, city FROM customers WHERE id = ")
+}
+
+func analyseOthers(b *testing.B, d Dialect, view *catalog.View, sql string) {
 	c, s := newAnalyses(), scopeOf(view)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		text := "SELECT name, city FROM customers WHERE id = " + strconv.Itoa(100_000+i%900_000)
-		_, err := c.analyse(s, text, d, func() ([]catalog.Statement, error) { return pgfacts.Analyse(view, text, pgfacts.Limits{}) })
-		if err != nil {
+		text := sql + strconv.Itoa(100_000+i%900_000)
+		if _, err := c.analyse(s, text, &d, func() ([]catalog.Statement, error) { return d.Analyse(view, text, protocols.Limits{}) }); err != nil {
 			b.Fatal(err)
 		}
 	}
