@@ -26,6 +26,7 @@ func TestMySQLClients(t *testing.T) {
 			{name: "mysql2", version: "3.24.5", command: nodeApp("mysql2_app.cjs")},
 			{name: "MariaDB Connector/J and Hibernate", version: "3.5.11 and 7.4.15", command: javaApp("MyApp", "mariadb"), maps: hibernate},
 			{name: "MySQL Connector/J and Hibernate", version: "9.7.0 and 7.4.15", command: javaApp("MyApp", "mysql"), maps: hibernate},
+			{name: "sysbench", version: "1.0.20, prepared statements and texts of values", scenario: sysbenchScenario},
 		},
 	}.run(t, plain, guarded)
 }
