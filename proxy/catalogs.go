@@ -78,7 +78,7 @@ func (c *catalogs) refresh(ctx context.Context) (*catalog.Catalog, error) {
 			return nil, err
 		}
 	}
-	at := time.Now()
+	at, generation := time.Now(), c.generation.Load()
 	v, err := c.source.Version(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("asking for the schema's version: %w", err)
@@ -91,9 +91,13 @@ func (c *catalogs) refresh(ctx context.Context) (*catalog.Catalog, error) {
 		c.current.Store(next.Index())
 		c.version = v
 		c.generation.Add(1)
+		generation++
 		c.target.engine.metrics.catalogs.WithLabelValues(c.target.config.Name).Inc()
 	}
 	c.checked.Store(at.UnixNano())
+	if c.generation.Load() != generation {
+		c.checked.Store(0) // a change was sent or committed meanwhile: it may not be in what was read
+	}
 	return c.current.Load(), nil
 }
 
@@ -146,8 +150,9 @@ func (c *catalogs) connect(ctx context.Context, fresh bool) (protocols.CatalogSo
 // it are looked at again when their rows come. It returns the generation that
 // it made.
 func (c *catalogs) changed() int64 {
-	c.checked.Store(0)
-	return c.generation.Add(1)
+	generation := c.generation.Add(1)
+	c.checked.Store(0) // after it: a read that is under way looks at the generation last
+	return generation
 }
 
 func (c *catalogs) close() {

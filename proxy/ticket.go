@@ -133,9 +133,13 @@ func (t *ticket) classedOrigin(c protocols.ResultColumn) bool {
 // result makes another decision of it.
 func (t *ticket) decideAgain() error {
 	u := protocols.Unit{Kind: t.unit, Text: t.text, View: t.view}
+	// A change that is not known to have ended may have been committed already.
+	// One that has ended is in what is compared after it: many tickets of a
+	// pipeline need one comparison.
+	open := t.seen.unsure || t.catalogs.altering.Load() > 0
 	generation := t.catalogs.generation.Load()
 	if !t.session.altering.Load() { // else the view is its own transaction's, and is kept
-		c, err := t.catalogs.get(context.Background(), true)
+		c, err := t.catalogs.get(context.Background(), open)
 		if err != nil {
 			return t.deny(protocols.DenySchema, "the schema changed while the statement ran, and cannot be read")
 		}

@@ -141,17 +141,10 @@ var rawModes = []rawMode{
 	}},
 }
 
-// ask sends a statement. Where the schema was read anew between Bind and
-// Execute, since temporary tables of the case before have just gone, the proxy
-// asks to bind again, and that is done, once.
+// ask sends a statement.
 func (m rawMode) ask(s *rawSession, text string, unordered bool) answer {
 	frames, err := m.run(s, text)
-	a := collect(frames, err, unordered)
-	if strings.HasPrefix(a.problem, "40001 the portal was bound when names meant something else") {
-		frames, err = m.run(s, text)
-		a = collect(frames, err, unordered)
-	}
-	return a
+	return collect(frames, err, unordered)
 }
 
 func runExtended(s *rawSession, text string, format int16, describe bool) ([]frame, error) {

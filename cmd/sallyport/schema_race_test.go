@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/sallyport-proxy/sallyport/proxy/upstream/throwaway"
 )
@@ -115,4 +117,55 @@ func TestSchemaPinned(t *testing.T) {
 	must(t, c, "BEGIN")
 	called("initcap_two")
 	must(t, c, "ROLLBACK")
+}
+
+// TestPortalWhileSchemaChanges: what others change of a schema between a
+// portal's Bind and its Execute does not concern it, unless its own names mean
+// something else: then it is decided on as they are.
+func TestPortalWhileSchemaChanges(t *testing.T) {
+	t.Parallel()
+	s := startPostgreSQL(t, throwaway.Options{}, readFile(t, filepath.Join("demo", "shop.sql")))
+	port := freePort(t)
+	startProxy(t, readFile(t, filepath.Join("demo", "policy.yaml")), target{name: "shop", port: port, password: "backend-secret",
+		upstream: fmt.Sprintf("postgres://backend@%s/shop?sslmode=disable", s.Address())})
+	alter := connect(t, twinConn(port))
+	reader := dialRaw(t, twinConn(port))
+	defer reader.conn.Close()
+	for i, portal := range []string{"", "p", "p"} {
+		// begun by an own transaction, so that the named portal stays taken over a Sync
+		steps := [][]pgproto3.FrontendMessage{
+			{&pgproto3.Query{String: "BEGIN"}},
+			{&pgproto3.Parse{Query: "SELECT id, ssn FROM customers WHERE id = $1 ORDER BY id"},
+				&pgproto3.Bind{DestinationPortal: portal, Parameters: [][]byte{[]byte("1")}, ResultFormatCodes: []int16{0}}, &pgproto3.Sync{}},
+		}
+		for _, step := range steps {
+			if err := reader.send(step...); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := reader.until(true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(t, alter, fmt.Sprintf("CREATE TABLE meanwhile_%d (a int)", i))
+		if err := reader.send(&pgproto3.Describe{ObjectType: 'P', Name: portal}, &pgproto3.Execute{Portal: portal}, &pgproto3.Sync{}); err != nil {
+			t.Fatal(err)
+		}
+		frames, err := reader.until(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kinds []byte
+		for _, f := range frames {
+			kinds = append(kinds, f[0])
+		}
+		if all := string(slices.Concat(frames...)); string(kinds) != "TDCZ" || !strings.Contains(all, "[redacted]") || strings.Contains(all, "137-21") {
+			t.Errorf("portal %q: %s %q", portal, kinds, frames)
+		}
+		if err := reader.send(&pgproto3.Query{String: "ROLLBACK"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := reader.until(false); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -131,6 +131,9 @@ func (s *session) acknowledged(e *expect, want expectKind, typ byte, body []byte
 		return errProtocol(typ, e)
 	}
 	s.q.pop()
+	if e.swallow {
+		return nil
+	}
 	return s.pass(typ, body)
 }
 

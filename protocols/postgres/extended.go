@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
-	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 )
 
 // parse prepares a statement: what lineage forbids is refused here, rules are
@@ -242,7 +240,8 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 	}
 	msg := message('E', body) // as in query
 	s.unsynced = true
-	if p.done {
+	ran := p.done
+	if ran {
 		p.ticket, p.done = nil, false
 	}
 	if p.ticket != nil { // suspended: the same statement goes on
@@ -255,7 +254,7 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		}
 		// Its end has come just now: what follows is a run of its own.
 		s.q.drop(e)
-		p.ticket = nil
+		p.ticket, ran = nil, true
 	}
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Execute, Text: p.stmt.text, Params: decodeParams(p.params)}, p.params)
 	if err != nil {
@@ -269,9 +268,14 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		return s.up.Control(protocols.ControlOwn, msg)
 	}
 	if v := s.view.view; p.view != nil && v != p.view && !sameNames(v, p.view) {
-		_ = tickets[0].Done(protocols.Outcome{Skipped: true})
-		return s.refuseExtended(&wireError{severity: "ERROR", code: "40001", message: "the portal was bound when names meant something else",
-			hint: "Bind again: the search path, the role or the schema has changed since."}, "")
+		if ran || !s.rebinds(p, v) {
+			_ = tickets[0].Done(protocols.Outcome{Skipped: true})
+			return s.refuseExtended(&wireError{severity: "ERROR", code: "40001", message: "the portal was bound when names meant something else",
+				hint: "Bind again: the search path, the role or the schema has changed since."}, "")
+		}
+		if pushed, err := s.rebind(p, v); err != nil || !pushed {
+			return errors.Join(err, tickets[0].Done(protocols.Outcome{Skipped: true}))
+		}
 	}
 	if !p.described {
 		p.described = true
@@ -288,9 +292,4 @@ func (s *session) execute(ctx context.Context, body []byte) error {
 		return tickets[0].Done(protocols.Outcome{Skipped: true})
 	}
 	return wire(s.up.Send(tickets[0], msg))
-}
-
-// sameNames says whether a name means the same in both views.
-func sameNames(a, b *catalog.View) bool {
-	return a.Catalog == b.Catalog && slices.Equal(a.SearchPath, b.SearchPath) && a.Role == b.Role && a.TempSchema == b.TempSchema
 }

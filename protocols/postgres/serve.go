@@ -106,8 +106,10 @@ func (c *client) connectOnce(ctx context.Context, sess protocols.Session, refuse
 	return newSession(c, sess, up, cred, l), l, nil
 }
 
-// welcome sends the upstream's parameters, a cancel key of our own and
-// ReadyForQuery.
+// welcome sends the upstream's parameters, the process that serves the session
+// with a secret of our own, and ReadyForQuery. Clients ask about that process
+// (pg_stat_activity, pg_terminate_backend) and know their own notifications by it;
+// the upstream's own secret stays here.
 func (c *client) welcome(s *session, l *upstreamLogin) error {
 	b := authMessage(authOK)
 	for _, p := range l.parameters {
@@ -123,9 +125,8 @@ func (c *client) welcome(s *session, l *upstreamLogin) error {
 	if c.up.version >= version32 {
 		n = 32
 	}
-	key := make([]byte, 4+n)
-	rand.Read(key) // never fails
-	key[0] &= 0x7f // a process's id, which drivers may take for an int4
+	key := binary.BigEndian.AppendUint32(make([]byte, 0, 4+n), l.pid)[:4+n]
+	rand.Read(key[4:]) // never fails
 	s.cancel = s.cancelUpstream(l)
 	s.forget = c.host.Canceller().Register(string(key), s.cancelRequest)
 	b = append(b, message('K', key)...)
