@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 )
@@ -39,7 +40,7 @@ func parseColumns(body []byte) ([]column, error) {
 
 // withFormats is columns with the formats that Bind asked for.
 func withFormats(cols []column, formats []int16) []column {
-	out := append([]column(nil), cols...)
+	out := slices.Clone(cols) // not nil where there are none: those are known
 	for i := range out {
 		switch {
 		case len(formats) == 1:
