@@ -259,7 +259,7 @@ func (t *ticket) Keep(cells [][]byte) error {
 		}
 	}
 	t.kept++
-	err := t.session.record.AppendRow(t.id, t.session.engine.now(), t.columns, cells)
+	err := t.session.record.AppendRow(t.id, t.columns, cells)
 	t.columns = nil
 	if err != nil {
 		return t.session.engine.unrecorded(err)

@@ -26,8 +26,9 @@ type Dir struct {
 	opt  Options
 	zstd *zstd.Encoder
 
-	link func(old, second string) error // os.Link
-	// sealers has room for as many frames as are sealed at the same time.
+	link  func(old, second string) error // os.Link
+	frame int                            // frameSize
+	// sealers has room for as many frames as are packed at the same time.
 	sealers chan struct{}
 
 	mu   sync.Mutex
@@ -58,7 +59,7 @@ func OpenDir(root string, opt Options) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Dir{root: root, opt: opt, zstd: enc, link: os.Link, sealers: make(chan struct{}, runtime.GOMAXPROCS(0)), open: map[string]*Writer{}}, nil
+	return &Dir{root: root, opt: opt, zstd: enc, link: os.Link, frame: frameSize, sealers: make(chan struct{}, runtime.GOMAXPROCS(0)), open: map[string]*Writer{}}, nil
 }
 
 // Create starts the transcript of a session with its open event, handed to
@@ -208,7 +209,7 @@ func (w *Writer) sealRest(runs []run, ended bool) error {
 	}
 	now := w.dir.opt.Now().UTC().Truncate(time.Microsecond)
 	for len(runs) > 1 {
-		if err := w.sealFrame(&runs[0].lines, runs[0].last+1, now, false); err != nil {
+		if err := w.seal(runs[0].append, runs[0].last+1, now, false); err != nil {
 			return err
 		}
 		runs = runs[1:]
@@ -222,7 +223,7 @@ func (w *Writer) sealRest(runs []run, ended bool) error {
 		return err
 	}
 	last.lines = append(append(last.lines, line...), '\n')
-	return w.sealFrame(&last.lines, last.last+2, now, true)
+	return w.seal(last.append, last.last+2, now, true)
 }
 
 // run is events without a gap in their numbers.
@@ -230,6 +231,8 @@ type run struct {
 	lines []byte
 	last  int64
 }
+
+func (r *run) append(dst []byte) ([]byte, error) { return append(dst, r.lines...), nil }
 
 // unsealed is what whole lines of a journal hold after the event with the
 // number sealed. Each run but the last was to become a frame, whose seal has

@@ -7,17 +7,24 @@ import (
 	"io/fs"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
 
 // Sizes of a journal: that of a session that may stay idle, that of one which
-// works, and that of one which fills frames. What is not used are zero bytes.
+// works, and that of one which fills frames, which it comes to in steps. What
+// is not used are zero bytes.
 const (
 	idleJournal = 4 << 10
 	workJournal = 32 << 10
 	fullJournal = frameSize + 32<<10
+	journalStep = fullJournal / 4
 )
+
+// zeros are what a journal's new room is filled with: to write many pages at
+// once costs a fraction of a fault for each of them.
+var zeros [journalStep]byte
 
 // journal is the file of a session's events that are not sealed yet. Its
 // blocks are allocated ahead and mapped into memory, so that what is copied
@@ -29,13 +36,17 @@ const (
 type journal struct {
 	path string
 	used int
+	// room is how much of mem has blocks: it may be mapped beyond the file's end.
+	room int
 	// mem is the file's mapping; or, where there is a file to write to, a copy of
 	// what was written.
 	mem  []byte
 	file *os.File
 
-	mu    sync.Mutex // held while mem is put in another's place, and to sync it
-	dirty atomic.Bool
+	written atomic.Int64 // used, for sync
+
+	mu     sync.Mutex // held while mem is put in another's place, and to sync it
+	synced int64
 }
 
 // errNotMapped is a file system that cannot map allocated blocks.
@@ -48,7 +59,7 @@ func createJournal(path string, size int) (*journal, error) {
 		return nil, fmt.Errorf("opening a journal: %w", err)
 	}
 	j := &journal{path: path}
-	switch j.mem, err = mapFile(f, size); {
+	switch err = j.extend(f, size); {
 	case errors.Is(err, errNotMapped):
 		j.file = f
 		return j, nil
@@ -71,38 +82,70 @@ func (j *journal) append(b []byte) error {
 		}
 		j.mem = append(j.mem[:j.used], b...)
 	} else {
-		if j.used+len(b) > len(j.mem) {
+		if j.used+len(b) > j.room {
 			if err := j.grow(j.used + len(b)); err != nil {
 				return fmt.Errorf("making room for a journal: %w", err)
 			}
 		}
-		if err := copyMapped(j.mem[j.used:], b); err != nil {
+		if err := copyMapped(j.mem[j.used:j.room], b); err != nil {
 			return err
 		}
 	}
 	j.used += len(b)
-	j.dirty.Store(true)
+	j.written.Store(int64(j.used))
 	return nil
 }
 
 // grow makes room for n bytes and more.
 func (j *journal) grow(n int) error {
 	size := workJournal
-	if n > size {
-		size = fullJournal
+	for size < n && size < journalStep/2 {
+		size *= 2
 	}
 	if n > size {
-		size = 2 * n
+		size = (n + journalStep - 1) / journalStep * journalStep
 	}
 	f, err := os.OpenFile(j.path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	mem, err := mapFile(f, size)
-	if err != nil { // the disk may have room for what is needed
-		mem, err = mapFile(f, n)
+	if err = j.extend(f, size); err != nil { // the disk may have room for what is needed
+		err = j.extend(f, n)
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	return errors.Join(err, f.Close())
+}
+
+// extend gives the file blocks up to size, and maps them.
+func (j *journal) extend(f *os.File, size int) error {
+	if err := allocate(f, size); err != nil {
+		return err
+	}
+	if size > len(j.mem) {
+		if err := j.remap(f, size); err != nil {
+			return err
+		}
+	}
+	if size > idleJournal {
+		for at := j.room; at < size; {
+			n, err := f.WriteAt(zeros[:min(size-at, len(zeros))], int64(at))
+			if err != nil {
+				return err
+			}
+			at += n
+		}
+	}
+	j.room = size
+	return nil
+}
+
+// remap maps the file anew: as far as a full journal goes, but for one of a
+// session that may stay idle.
+func (j *journal) remap(f *os.File, size int) error {
+	if size > idleJournal {
+		size = max(size, fullJournal)
+	}
+	mem, err := mapFile(f, size)
+	if err != nil {
 		return err
 	}
 	j.mu.Lock()
@@ -112,10 +155,13 @@ func (j *journal) grow(n int) error {
 	return unmap(old)
 }
 
+// sealRoom is for the seal after events, whose marks have 3 bytes an event.
+const sealRoom = 16 << 10
+
 // appendEvents appends what the journal holds.
 func (j *journal) appendEvents(dst []byte) ([]byte, error) {
 	at := len(dst)
-	dst = append(dst, make([]byte, j.used)...)
+	dst = slices.Grow(dst, j.used+sealRoom)[:at+j.used]
 	return dst, copyMapped(dst[at:], j.mem[:j.used])
 }
 
@@ -123,14 +169,19 @@ func (j *journal) appendEvents(dst []byte) ([]byte, error) {
 func (j *journal) sync() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.dirty.Swap(false) {
+	from, to := j.synced, j.written.Load()
+	if from == to {
 		return nil
 	}
+	j.synced = to
 	if j.file != nil {
 		return j.file.Sync()
 	}
-	return syncMapped(j.mem)
+	return syncMapped(j.mem[from/pageSize*pageSize : to])
 }
+
+// pageSize is where a mapping's parts may begin.
+var pageSize = int64(os.Getpagesize())
 
 // close lets the file go; it stays where it is.
 func (j *journal) close() error {
@@ -138,7 +189,7 @@ func (j *journal) close() error {
 	defer j.mu.Unlock()
 	mem := j.mem
 	j.mem = nil
-	j.dirty.Store(false)
+	j.synced = j.written.Load()
 	if j.file != nil {
 		return j.file.Close()
 	}

@@ -7,24 +7,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile allocates the first size bytes of a file and maps them.
-func mapFile(f *os.File, size int) ([]byte, error) {
+// allocate gives the first size bytes of a file blocks of the disk.
+func allocate(f *os.File, size int) error {
 	err := unix.EINTR
 	for err == unix.EINTR {
 		err, _ = unix.Fallocate(int(f.Fd()), 0, 0, int64(size)).(unix.Errno)
 	}
 	switch err {
 	case 0:
+		return nil
 	case unix.EOPNOTSUPP, unix.ENOSYS:
-		return nil, errNotMapped
-	default:
-		return nil, os.NewSyscallError("fallocate", err)
+		return errNotMapped
 	}
-	mem, merr := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if errors.Is(merr, unix.ENODEV) {
+	return os.NewSyscallError("fallocate", err)
+}
+
+// mapFile maps the first size bytes of a file. What lies beyond its end cannot
+// be touched until it has blocks.
+func mapFile(f *os.File, size int) ([]byte, error) {
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if errors.Is(err, unix.ENODEV) {
 		return nil, errors.Join(errNotMapped, f.Truncate(0))
 	}
-	return mem, os.NewSyscallError("mmap", merr)
+	return mem, os.NewSyscallError("mmap", err)
 }
 
 func unmap(mem []byte) error {

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func TestSharedRows(t *testing.T) {
 			}
 			cell := fmt.Sprintf(`%d "]]}`+"\n\\", i) + strings.Repeat("x", i%900)
 			want[id] = append(want[id], cell)
-			check(t, w.AppendRow(id, d.now(), columns, [][]byte{[]byte(cell)}))
+			check(t, w.AppendRow(id, columns, [][]byte{[]byte(cell)}))
 			if i%11 == 0 {
 				check(t, w.Flush())
 			}
@@ -56,4 +57,20 @@ func TestSharedRows(t *testing.T) {
 			t.Errorf("%d events of at most %d rows", events, most)
 		}
 	})
+}
+
+// TestAppendJSON: each byte, at each place of a text that is looked at eight
+// bytes at once, reads back as it was; what is no UTF-8 is U+FFFD.
+func TestAppendJSON(t *testing.T) {
+	for c := range 256 {
+		for at := range 18 {
+			for _, more := range []string{"", "\"", "\xff", "é"} {
+				text := []byte(strings.Repeat("a~ [", 5)[:at] + string([]byte{byte(c)}) + more + strings.Repeat("0!#Z", 5)[:17-at%4])
+				var got string
+				if err := json.Unmarshal(appendJSON(nil, text), &got); err != nil || got != string([]rune(string(text))) {
+					t.Fatalf("%q: %q, %v", text, got, err)
+				}
+			}
+		}
+	}
 }

@@ -17,12 +17,16 @@ import (
 )
 
 // frameSize is how many bytes of events make a full frame.
-const frameSize = 256 << 10
+const frameSize = 1 << 20
 
-var encoderOptions = []zstd.EOption{zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true)}
+// encoderOptions are those of Dir.zstd: what lies further back in a frame than
+// the window is not worth its memory, twice the window for each processor.
+var encoderOptions = []zstd.EOption{zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(frameSize), zstd.WithEncoderCRC(true)}
 
-// buffers are for frames on their way to the disk.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// packing is a frame on its way to the disk: its lines, and what becomes of them.
+type packing struct{ lines, packed []byte }
+
+var packings = sync.Pool{New: func() any { return &packing{} }}
 
 // sealing is a full frame that is being sealed while its session goes on.
 type sealing struct {
@@ -39,7 +43,7 @@ func (w *Writer) rotate() error {
 		return err
 	}
 	old, full := w.journal, w.path+".sealing"
-	next, err := createJournal(w.path+".journal.new", fullJournal)
+	next, err := createJournal(w.path+".journal.new", journalStep)
 	if err != nil {
 		return err
 	}
@@ -70,8 +74,6 @@ func (w *Writer) rotate() error {
 				s.err = fmt.Errorf("panic: %v", r)
 			}
 		}()
-		w.dir.sealers <- struct{}{}
-		defer func() { <-w.dir.sealers }()
 		if s.err = w.sealJournal(old, number, at, false); s.err == nil {
 			s.err = errors.Join(os.Remove(full), old.close())
 		}
@@ -95,33 +97,60 @@ func (w *Writer) sealed() error {
 // sealJournal makes a journal's events a frame of the transcript, whose seal
 // has that number. end says that it is the last.
 func (w *Writer) sealJournal(j *journal, number int64, at time.Time, end bool) error {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	var err error
-	if *buf, err = j.appendEvents((*buf)[:0]); err != nil {
-		return err
-	}
-	return w.sealFrame(buf, number, at, end)
+	return w.seal(j.appendEvents, number, at, end)
 }
 
-// sealFrame appends events to the transcript, ended by their seal. The buffer
-// is used further.
-func (w *Writer) sealFrame(frame *[]byte, number int64, at time.Time, end bool) error {
+// seal appends events to the transcript, ended by their seal. As many as there
+// are processors are packed at a time; any number may wait for the disk.
+func (w *Writer) seal(events func(dst []byte) ([]byte, error), number int64, at time.Time, end bool) error {
+	var sum [32]byte
+	f, err := func() (f *os.File, err error) {
+		w.dir.sealers <- struct{}{}
+		defer func() { <-w.dir.sealers }()
+		p := packings.Get().(*packing)
+		defer packings.Put(p)
+		if p.lines, err = events(p.lines[:0]); err != nil {
+			return nil, err
+		}
+		if sum, err = w.pack(p, number, at, end); err != nil {
+			return nil, err
+		}
+		return appendFile(partPath(w.path, w.part), p.packed)
+	}()
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	size, serr := f.Seek(0, io.SeekEnd)
+	if err = errors.Join(err, serr, f.Close()); err != nil {
+		return err
+	}
+	w.prev = sum
+	if opt := &w.dir.opt; opt.PartSize > 0 && size >= opt.PartSize && !end {
+		w.part++
+		if opt.Finished != nil {
+			opt.Finished()
+		}
+	}
+	return nil
+}
+
+// pack makes a frame of the lines, ended by their seal. It returns the sum that
+// the next frame follows.
+func (w *Writer) pack(p *packing, number int64, at time.Time, end bool) (sum [32]byte, err error) {
 	opt := &w.dir.opt
 	e := Event{Type: TypeSeal, Version: Version, Number: number, At: at.UTC().Truncate(time.Microsecond), Prev: hex.EncodeToString(w.prev[:]),
 		Key: KeyID(opt.Key.Public().(ed25519.PublicKey))}
-	var sum [32]byte
 	var encrypted []byte
 	if len(opt.Recipients) == 0 {
 		h := sha256.New()
 		h.Write(w.prev[:])
-		h.Write(*frame)
+		h.Write(p.lines)
 		h.Sum(sum[:0])
-		e.Marks = marksOf(*frame)
+		e.Marks = marksOf(p.lines)
 	} else {
-		var err error
-		if encrypted, err = encrypt(w.dir.zstd.EncodeAll(*frame, nil), opt.Recipients); err != nil {
-			return err
+		if encrypted, err = encrypt(w.dir.zstd.EncodeAll(p.lines, p.packed[:0]), opt.Recipients); err != nil {
+			return sum, err
 		}
 		e.End, sum = end, cryptSum(w.prev, end, encrypted)
 	}
@@ -129,30 +158,16 @@ func (w *Writer) sealFrame(frame *[]byte, number int64, at time.Time, end bool) 
 	e.Signature = hex.EncodeToString(ed25519.Sign(opt.Key, sealText(w.id, &e)))
 	line, err := json.Marshal(e)
 	if err != nil {
-		return err
+		return sum, err
 	}
-	var raw []byte
 	if encrypted != nil {
-		raw = cryptFrame(line, encrypted)
+		p.packed = cryptFrame(line, encrypted)
 	} else {
-		*frame = append(append(*frame, line...), '\n')
-		packed := buffers.Get().(*[]byte)
-		defer buffers.Put(packed)
-		*packed = w.dir.zstd.EncodeAll(*frame, (*packed)[:0])
-		raw = *packed
+		p.lines = append(append(p.lines, line...), '\n')
+		p.packed = w.dir.zstd.EncodeAll(p.lines, p.packed[:0])
 	}
-	size, err := appendFile(partPath(w.path, w.part), withCheck(raw))
-	if err != nil {
-		return err
-	}
-	w.prev = sum
-	if opt.PartSize > 0 && size >= opt.PartSize && !end {
-		w.part++
-		if opt.Finished != nil {
-			opt.Finished()
-		}
-	}
-	return nil
+	p.packed = withCheck(p.packed)
+	return sum, nil
 }
 
 // sealText is what a seal's signature is of.
@@ -169,16 +184,14 @@ func KeyID(pub ed25519.PublicKey) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// appendFile appends and syncs, and returns the file's size.
-func appendFile(path string, b []byte) (int64, error) {
+// appendFile appends to a file, which the caller syncs and closes.
+func appendFile(path string, b []byte) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync()); err != nil {
-		return 0, errors.Join(err, f.Close())
+	if _, err = f.Write(b); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	size, err := f.Seek(0, io.SeekEnd)
-	return size, errors.Join(err, f.Close())
+	return f, nil
 }

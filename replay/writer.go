@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 // Writer writes one session's transcript. It is safe for concurrent use. An
@@ -111,100 +109,9 @@ func (w *Writer) fail(err error) error {
 	return w.err
 }
 
-// AppendRow adds a row to the record, without going through reflection. Rows of
-// one result that follow each other and are handed over together share an
-// event, whose time is the first one's. columns is set for a result's first
-// row. Cells may be nil for NULL; bytes that are no UTF-8 become U+FFFD.
-func (w *Writer) AppendRow(id int64, at time.Time, columns []string, cells [][]byte) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.usable(); err != nil {
-		return err
-	}
-	b := w.buf
-	if w.rows.id == id && columns == nil && w.rows.end == len(b) && len(b)-w.rows.from < sharedRows {
-		b = append(b[:len(b)-len(endRows)], "],["...)
-	} else {
-		w.rows.id, w.rows.from = id, len(b)
-		b = w.beginRows(b, id, at, columns)
-	}
-	for i, c := range cells {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		if c == nil {
-			b = append(b, "null"...)
-		} else {
-			b = appendJSON(b, c)
-		}
-	}
-	w.buf = append(b, endRows...)
-	w.rows.end = len(w.buf)
-	return w.roll()
-}
-
-// rowsEvent is the last event of rows in the buffer, where another row may
-// still go.
-type rowsEvent struct {
-	id        int64
-	from, end int // in the buffer
-}
-
-const (
-	// sharedRows bounds an event of rows to which rows are added, in bytes.
-	sharedRows = 32 << 10
-	endRows    = "]]}\n"
-)
-
-func (w *Writer) beginRows(b []byte, id int64, at time.Time, columns []string) []byte {
-	w.number++
-	b = append(b, `{"t":"rows","n":`...)
-	b = strconv.AppendInt(b, w.number, 10)
-	b = append(b, `,"at":"`...)
-	b = at.UTC().Truncate(time.Microsecond).AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","id":`...)
-	b = strconv.AppendInt(b, id, 10)
-	if columns != nil {
-		b = append(b, `,"columns":[`...)
-		for i, c := range columns {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendJSON(b, []byte(c))
-		}
-		b = append(b, ']')
-	}
-	return append(b, `,"rows":[[`...)
-}
-
-// appendJSON writes a JSON string.
-func appendJSON(dst, s []byte) []byte {
-	const hexDigits = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-			i++
-		case c < 0x20:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			i++
-		case c < utf8.RuneSelf:
-			dst = append(dst, c)
-			i++
-		default:
-			r, n := utf8.DecodeRune(s[i:])
-			dst = utf8.AppendRune(dst, r)
-			i += n
-		}
-	}
-	return append(dst, '"')
-}
-
 // roll has the frame sealed once it is full.
 func (w *Writer) roll() error {
-	if w.journal.used+len(w.buf) < frameSize {
+	if w.journal.used+len(w.buf) < w.dir.frame {
 		return nil
 	}
 	if err := w.flush(); err != nil {

@@ -58,7 +58,7 @@ func (p *place) begin(t *testing.T, id string) *replay.Writer {
 	}
 	w, err := p.dir.Create(&replay.Event{Type: replay.TypeOpen, At: time.Now(), Session: id}, func() error { return nil })
 	check(t, err)
-	text := strings.Repeat("x", 200<<10)
+	text := strings.Repeat("x", 800<<10)
 	for range 5 {
 		check(t, w.Append(&replay.Event{Type: replay.TypeStatement, At: time.Now(), Text: text}))
 	}

@@ -125,7 +125,7 @@ func TestSummarizeEnds(t *testing.T) {
 		check(t, err)
 		c := &counting{ReaderAt: f}
 		s, err := replay.SummarizeEnds(id, c, c, info.Size())
-		if err != nil || s.Statements != int64(n+5) || c.bytes > 1<<20 {
+		if err != nil || s.Statements != int64(n+5) || c.bytes > 3<<19 {
 			t.Errorf("%d of %d bytes: %+v, %v", c.bytes, info.Size(), s, err)
 		}
 		t.Logf("%d of %d bytes", c.bytes, info.Size())
