@@ -18,6 +18,8 @@ type statement struct {
 	// server goes on reading it by them.
 	path     []string
 	settings catalog.Settings
+	under    *catalog.View  // of the session, that it was last found to be read by
+	view     *catalog.View  // the same in its own database
 	types    []paramType    // as last bound
 	long     map[int][]byte // COM_STMT_SEND_LONG_DATA, kept for the next execution
 	tooBig   bool           // more of it was sent than may be held

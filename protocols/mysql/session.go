@@ -43,10 +43,11 @@ type session struct {
 	lastStmt uint32       // the one prepared last, which MariaDB's clients may name -1
 	longData int          // bytes that prepared statements hold for their parameters
 
-	rows   result                 // the result that is coming; reused
-	killed atomic.Bool            // by a KILL of the connection
-	wait   atomic.Pointer[func()] // ends the wait of a held statement
-	kill   func(query bool)       // asks the upstream to interrupt
+	rows    result                 // the result that is coming; reused
+	killed  atomic.Bool            // by a KILL of the connection
+	wait    atomic.Pointer[func()] // ends the wait of a held statement
+	holding *holding
+	kill    func(query bool) // asks the upstream to interrupt
 }
 
 func newSession(c *client, sess protocols.Session, up protocols.Upstream, cred protocols.Credential, l *upstreamLogin) *session {

@@ -273,17 +273,21 @@ func (s *session) viewFor(ctx context.Context, fresh bool, st *statement) (*cata
 	if err != nil || st == nil {
 		return view, err
 	}
+	if st.under == view {
+		return st.view, nil
+	}
 	for _, name := range readBy {
 		if st.settings.Get(name) != view.Settings.Get(name) {
 			return nil, &wireError{code: 1105, state: "0A000", message: "a statement that was prepared under another sql_mode or character set does not pass the proxy; Prepare it again."}
 		}
 	}
-	if slices.Equal(view.SearchPath, st.path) {
-		return view, nil
+	st.under, st.view = view, view
+	if !slices.Equal(view.SearchPath, st.path) {
+		n := *view
+		n.SearchPath = st.path
+		st.view = &n
 	}
-	n := *view
-	n.SearchPath = st.path
-	return &n, nil
+	return st.view, nil
 }
 
 // readBy are the settings by which a text is read.
@@ -298,9 +302,10 @@ func (s *session) admitIn(ctx context.Context, u protocols.Unit, st *statement) 
 			return nil, err
 		}
 		u.View, u.InTransaction = view, s.status&statusInTransaction != 0
-		held, done := s.watchHold(ctx, &u)
-		tickets, err := s.sess.Admit(held, u)
-		done()
+		h := s.watchHold(ctx)
+		u.OnHold = h.onHold
+		tickets, err := s.sess.Admit(h.ctx, u)
+		h.end()
 		var p *facts.Problem
 		if fresh || !errors.As(err, &p) || !p.Undefined {
 			for _, t := range tickets {
