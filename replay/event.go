@@ -11,7 +11,7 @@ import (
 )
 
 // Version is the format's, as it is written. Older ones are read.
-const Version = 3
+const Version = 4
 
 // Types of events.
 const (

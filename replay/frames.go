@@ -150,7 +150,11 @@ func (f frame) open(identities []age.Identity) (*opened, error) {
 		return nil, err
 	}
 	o := &opened{events: b[:at], seal: seal}
-	o.sum = sha256.Sum256(append(prev[:], o.events...))
+	if seal.Version >= lineSums {
+		o.sum, _ = sumLines(prev, o.events)
+	} else {
+		o.sum = sha256.Sum256(append(prev[:], o.events...))
+	}
 	return o, nil
 }
 

@@ -106,6 +106,7 @@ func writeGolden(t *testing.T) {
 		}
 		d, err := OpenDir(dir, opt)
 		check(t, err)
+		d.frame = frameSize / 4
 		session(t, d, name, n, true)
 	}
 }
@@ -113,7 +114,7 @@ func writeGolden(t *testing.T) {
 // TestFormat reads golden transcripts by FORMAT.md's words and nothing else of
 // this package but the decompressor.
 func TestFormat(t *testing.T) {
-	dir := filepath.Join("testdata", "v3")
+	dir := filepath.Join("testdata", "v4")
 	pub := goldenKey(t, dir)
 	type seal struct {
 		T, Prev, Sum, Key, Sig, Marks string
@@ -124,7 +125,7 @@ func TestFormat(t *testing.T) {
 		t.Helper()
 		sig, err := hex.DecodeString(s.Sig)
 		check(t, err)
-		if !ed25519.Verify(pub, fmt.Appendf(nil, "sallyport transcript v2\n%s\n%d\n%s\n%s\n", session, s.N, s.Sum, s.Marks), sig) || s.T != "seal" || s.Version != 3 {
+		if !ed25519.Verify(pub, fmt.Appendf(nil, "sallyport transcript v4\n%s\n%d\n%s\n%s\n", session, s.N, s.Sum, s.Marks), sig) || s.T != "seal" || s.Version != 4 {
 			t.Errorf("%s: %+v", session, s)
 		}
 		if id := sha256.Sum256(pub); s.Key != hex.EncodeToString(id[:])[:16] {
@@ -150,8 +151,8 @@ func TestFormat(t *testing.T) {
 	sum, marks := sha256.New(), []byte(nil)
 	sum.Write(make([]byte, 32))
 	for _, line := range lines[:len(lines)-2] {
-		sum.Write(line)
 		m := sha256.Sum256(line)
+		sum.Write(m[:])
 		marks = append(marks, m[:2]...)
 	}
 	if s.Sum != hex.EncodeToString(sum.Sum(nil)) || s.Marks != base64.RawStdEncoding.EncodeToString(marks) || s.Prev != strings.Repeat("0", 64) {
@@ -174,4 +175,28 @@ func TestFormat(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	signed("encrypted", s)
+}
+
+// TestSealVersion: a seal is good for the version alone that it was made in,
+// so that nobody has a frame verified by the rules of another.
+func TestSealVersion(t *testing.T) {
+	dir := filepath.Join("testdata", "v4")
+	plain, err := os.ReadFile(filepath.Join(dir, "plain.transcript"))
+	check(t, err)
+	content, err := decompress(plain[:len(plain)-checkLength])
+	check(t, err)
+	for version := range Version + 2 {
+		at := bytes.LastIndex(content, []byte(`"version":4`)) // the seal's
+		changed := append(bytes.Clone(content[:at]), fmt.Sprintf(`"version":%d`, version)...)
+		changed = append(changed, content[at+len(`"version":4`):]...)
+		d, err := OpenDir(t.TempDir(), Options{})
+		check(t, err)
+		path := filepath.Join(d.root, "plain.transcript")
+		check(t, os.WriteFile(path, withCheck(d.zstd.EncodeAll(changed, nil)), 0o600))
+		r, err := Verify(path, goldenKey(t, dir), nil)
+		check(t, err)
+		if r.OK() != (version == Version) {
+			t.Errorf("version %d: %+v", version, r)
+		}
+	}
 }

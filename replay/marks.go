@@ -16,14 +16,23 @@ func markOf(line []byte) mark {
 	return mark(sum[:])
 }
 
-// marksOf are the marks of whole lines, as a seal has them.
-func marksOf(lines []byte) string {
+// sumLines is what a seal says of whole lines: the sum over the one before and
+// the SHA-256 of each line, and their marks. Each byte is hashed once.
+func sumLines(prev [32]byte, lines []byte) (sum [32]byte, marks string) {
+	h := sha256.New()
+	each := append(make([]byte, 0, 128*sha256.Size), prev[:]...)
 	b := make([]byte, 0, 2*bytes.Count(lines, []byte{'\n'}))
 	for line := range bytes.Lines(lines) {
-		m := markOf(line)
-		b = append(b, m[:]...)
+		if len(each) == cap(each) {
+			h.Write(each)
+			each = each[:0]
+		}
+		of := sha256.Sum256(line)
+		each, b = append(each, of[:]...), append(b, of[:len(mark{})]...)
 	}
-	return base64.RawStdEncoding.EncodeToString(b)
+	h.Write(each)
+	h.Sum(sum[:0])
+	return sum, base64.RawStdEncoding.EncodeToString(b)
 }
 
 // readMarks are a seal's, nil where it has none.

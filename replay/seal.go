@@ -143,11 +143,7 @@ func (w *Writer) pack(p *packing, number int64, at time.Time, end bool) (sum [32
 		Key: KeyID(opt.Key.Public().(ed25519.PublicKey))}
 	var encrypted []byte
 	if len(opt.Recipients) == 0 {
-		h := sha256.New()
-		h.Write(w.prev[:])
-		h.Write(p.lines)
-		h.Sum(sum[:0])
-		e.Marks = marksOf(p.lines)
+		sum, e.Marks = sumLines(w.prev, p.lines)
 	} else {
 		if encrypted, err = encrypt(w.dir.zstd.EncodeAll(p.lines, p.packed[:0]), opt.Recipients); err != nil {
 			return sum, err
@@ -170,12 +166,20 @@ func (w *Writer) pack(p *packing, number int64, at time.Time, end bool) (sum [32
 	return sum, nil
 }
 
+// lineSums is the version from which on a plain frame's sum is over its lines'
+// sums.
+const lineSums = 4
+
 // sealText is what a seal's signature is of.
 func sealText(id string, e *Event) []byte {
 	if e.Version < 2 { // the seals of version 1 do not say theirs
 		return fmt.Appendf(nil, "sallyport transcript v1\n%s\n%d\n%s\n", id, e.Number, e.Sum)
 	}
-	return fmt.Appendf(nil, "sallyport transcript v2\n%s\n%d\n%s\n%s\n", id, e.Number, e.Sum, e.Marks)
+	version := 2
+	if e.Version >= lineSums {
+		version = 4
+	}
+	return fmt.Appendf(nil, "sallyport transcript v%d\n%s\n%d\n%s\n%s\n", version, id, e.Number, e.Sum, e.Marks)
 }
 
 // KeyID names a public key.
