@@ -82,13 +82,19 @@ func TestMySQLDecisionsKeepSecrets(t *testing.T) {
 func mariaTwin(t *testing.T, release, dir, rows string) *throwaway.Server {
 	t.Helper()
 	s := throwtest.Maria(t, throwaway.MariaOptions{Password: "twin", Release: release})
-	for _, f := range []string{"schema.sql", "common.sql", rows} {
+	files := []string{"schema.sql", "common.sql", rows}
+	if release == throwaway.MySQL8 {
+		files = append(files, "schema_mysql8.sql")
+	}
+	for _, f := range files {
 		b, err := os.ReadFile(filepath.Join(dir, f))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if release == throwaway.MySQL8 {
 			b = bytes.ReplaceAll(b, []byte("CREATE SEQUENCE tickets;"), nil) // it has none
+			// 8.0.15 shows a view's definition to its definer alone.
+			b = bytes.ReplaceAll(b, []byte("CREATE VIEW"), []byte("CREATE DEFINER = root@127.0.0.1 VIEW"))
 		}
 		if _, err := s.SQL(context.Background(), "mysql", string(b)); err != nil {
 			t.Fatalf("%s: %v", f, err)

@@ -56,7 +56,7 @@ func (c *catalogSource) query(ctx context.Context, sql string, each func(cells [
 // Version is the schema's fingerprint.
 func (c *catalogSource) Version(ctx context.Context) (string, error) {
 	var parts []string
-	for _, sql := range versionSQL {
+	for _, sql := range versionSQL(server(c.version)) {
 		err := c.query(ctx, sql, func(cells [][]byte) error {
 			for _, cell := range cells {
 				parts = append(parts, string(cell))
@@ -94,7 +94,7 @@ func (c *catalogSource) Load(ctx context.Context) (*catalog.Catalog, error) {
 		{"tables", tablesSQL, l.table},
 		{"columns", columnsSQL, l.column},
 		{"views", viewsSQL, l.view},
-		{"indexes", indexesSQL, l.index},
+		{"indexes", indexesSQL(l.c.Dialect, l.c.Version), l.index},
 		{"partitions", partitionsSQL, l.partition},
 		{"constraints", constraintsSQL, l.constraint},
 		{"foreign keys", foreignSQL, l.foreign},
@@ -178,16 +178,31 @@ func (l *loader) column(r row) {
 	typ := strings.ToLower(r.text(4))
 	c := catalog.Column{
 		Num: int32(r.int(2)), Name: r.text(3), Type: typ, Mod: strings.TrimPrefix(r.text(5), typ), NotNull: r.text(6) == "NO",
-		Default: r.text(7), Generated: r.text(8), Collation: r.text(9),
+		Default: r.text(7), Generated: l.expression(r.text(8)), Collation: r.text(9),
 	}
 	extra := strings.ToUpper(r.text(10))
 	c.Hidden = strings.Contains(extra, "INVISIBLE")
-	if l.c.Dialect == "mysql" && c.Default != "" && !strings.Contains(extra, "DEFAULT_GENERATED") {
+	switch {
+	case l.c.Dialect != "mysql" || c.Default == "":
+	case strings.Contains(extra, "DEFAULT_GENERATED"):
+		c.Default = l.expression(c.Default)
+	default:
 		c.Default = "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(c.Default) + "'" // a literal, which MariaDB quotes itself
 	}
 	c.LooseCollation = c.Collation != "" && !exactCollation(c.Collation)
 	rel.Columns = append(rel.Columns, c)
 }
+
+// expression is an expression of the schema as a statement would have it: in
+// information_schema MySQL's stand escaped as in a string.
+func (l *loader) expression(text string) string {
+	if l.c.Dialect != "mysql" {
+		return text
+	}
+	return unescape.Replace(text)
+}
+
+var unescape = strings.NewReplacer(`\\`, `\`, `\'`, `'`, `\"`, `"`, `\n`, "\n", `\r`, "\r", `\0`, "\x00", `\Z`, "\x1a")
 
 // exactCollation says that only equal bytes are equal under a collation:
 // without case, accents, or the padding with spaces that most have.
@@ -221,7 +236,11 @@ func (l *loader) index(r row) {
 	x := &rel.Indexes[len(rel.Indexes)-1]
 	x.Columns = append(x.Columns, number(rel, r.text(4)))
 	if r.text(4) == "" {
-		x.Exprs = append(x.Exprs, "(a functional key part)")
+		x.Exprs = append(x.Exprs, l.expression(r.text(6)))
+	}
+	if n := r.int(5); n > 0 {
+		x.Lengths = append(x.Lengths, make([]int32, len(x.Columns)-len(x.Lengths))...)
+		x.Lengths[len(x.Columns)-1] = int32(n)
 	}
 }
 
@@ -290,7 +309,7 @@ func (l *loader) foreign(r row) {
 
 func (l *loader) check(r row) {
 	if rel := l.relation(r.text(0), r.text(1)); rel != nil {
-		rel.Constraints = append(rel.Constraints, catalog.Constraint{Name: r.text(2), Kind: "c", Expr: r.text(3)})
+		rel.Constraints = append(rel.Constraints, catalog.Constraint{Name: r.text(2), Kind: "c", Expr: l.expression(r.text(3))})
 	}
 }
 

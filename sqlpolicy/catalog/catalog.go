@@ -151,6 +151,9 @@ type IndexDef struct {
 	NullsEqual bool     `json:"nulls_equal,omitempty"`
 	Columns    []int32  `json:"columns,omitempty"`
 	Exprs      []string `json:"exprs,omitempty"`
+	// Lengths are how much of each column is in the index, 0 for all of it; nil
+	// where all are there whole. MySQL has such indexes.
+	Lengths []int32 `json:"lengths,omitempty"`
 }
 
 // Trigger is a user-defined trigger. Events holds any of "insert", "update",

@@ -2,7 +2,7 @@ package facts
 
 // StatisticsColumns are patterns of system columns that tell about values in
 // user tables: samples of them, how many there are, how long they are, the
-// text of other sessions' statements. They belong to the reserved class
+// text of other sessions' statements; and what passwords are checked by. They belong to the reserved class
 // "statistics". Patterns are as in a policy's columns (schema.table.column).
 //
 // What PostgreSQL's functions tell of sizes and counters is given out as a
@@ -52,6 +52,10 @@ func StatisticsColumns() []string {
 		"information_schema.FILES.*", "information_schema.TABLESPACES.*", "information_schema.KEY_CACHES.*", "information_schema.QUERY_*.*",
 		"mysql.innodb_*_stats.*", "mysql.table_stats.*", "mysql.column_stats.*", "mysql.index_stats.*", "mysql.general_log.*", "mysql.slow_log.*",
 		"mysql.transaction_registry.*",
+		// What passwords are checked by, and passwords of other servers.
+		"mysql.user.Password", "mysql.user.authentication_string", "mysql.global_priv.Priv", "mysql.password_history.Password", "mysql.servers.Password",
+		"pg_catalog.pg_authid.rolpassword", "pg_catalog.pg_shadow.passwd", "pg_catalog.pg_user_mapping.umoptions", "pg_catalog.pg_user_mappings.umoptions",
+		"pg_catalog.pg_subscription.subconninfo",
 		"performance_schema.*.*", "sys.*.*",
 	}
 }

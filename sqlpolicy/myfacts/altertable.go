@@ -16,7 +16,7 @@ func (o *one) alter(s *ast.AlterTableStmt) (destructive bool) {
 	if r == nil {
 		return false
 	}
-	own := o.ownColumns(r)
+	own := o.columnsOf(r)
 	named := func(n *ast.ColumnName) []value {
 		if i := columnNamed(r, n.Name.O); i >= 0 {
 			return []value{own[i].value}
@@ -101,7 +101,7 @@ func (o *one) droppedColumn(r *catalog.Relation, n *ast.ColumnName) {
 	if n == nil {
 		return
 	}
-	own := o.ownColumns(r)
+	own := o.columnsOf(r)
 	gone := columnNamed(r, n.Name.O)
 	for _, ix := range r.Indexes {
 		if gone < 0 || !ix.Unique || !slices.Contains(ix.Columns, r.Columns[gone].Num) {
@@ -125,7 +125,7 @@ func (o *one) exchanged(r *catalog.Relation, own []column, with *ast.TableName) 
 	if other == nil {
 		return
 	}
-	theirs := o.ownColumns(other)
+	theirs := o.columnsOf(other)
 	o.store(facts.Name{Schema: r.Schema, Name: r.Name}, theirs)
 	o.store(facts.Name{Schema: other.Schema, Name: other.Name}, own)
 	o.compared(nowhere, "the choice of a partition", append(o.partitionKey(r, theirs), o.partitionKey(r, own)...)...)

@@ -201,6 +201,11 @@ func (a *analysis) total(p lineage.Place, name string, args []value) (value, boo
 	}
 	size := lineage.AddSizes(plains(args)...)
 	switch name {
+	case "any_value":
+		if len(args) != 1 || args[0].t.class == clsUnknown {
+			return value{}, false
+		}
+		return a.computed(size, args[0].t, args...), true
 	case "concat", "concat_ws":
 		if slices.ContainsFunc(args, func(v value) bool { return !texty(v) }) {
 			return value{}, false

@@ -13,20 +13,18 @@ import (
 // indexOrder records comparisons by the indexes in whose order a table's rows
 // may come.
 func (a *analysis) indexOrder(q *env, j joined, it item, used map[string]bool, star, lenient bool) {
-	own := a.ownColumns(it.rel)
 	clustered := clusteredIndex(it.rel)
 	for n, ix := range it.rel.Indexes {
 		whole := n == clustered || !star && used != nil && covers(it.rel, ix, used)
-		first := indexColumn(it.rel, ix, 0)
 		// Ties under some ORDER BY are left open for the column of a condition,
 		// which its class lets be compared, not for those behind it in an index.
-		if first < 0 || !whole && (lenient && len(ix.Columns) == 1 || !j.mentions(it, it.rel.Columns[first].Name)) {
+		if !whole && (lenient && len(ix.Columns) == 1 || !j.partMentioned(it, ix, 0)) {
 			continue
 		}
 		var by []value
-		for _, i := range orderedColumns(it.rel, ix, clustered) {
-			if name := it.rel.Columns[i].Name; len(by) > 0 || !pinned(j.where, name) {
-				by = append(by, own[i].value)
+		for _, p := range a.orderedParts(it.rel, ix, clustered) {
+			if len(by) > 0 || p.column < 0 || !pinned(j.where, it.rel.Columns[p.column].Name) {
+				by = append(by, p.value)
 			}
 		}
 		if ix.Unique && allPinned(it.rel, ix, j.where) {
@@ -50,30 +48,6 @@ func strictlyUnique(r *catalog.Relation, ix catalog.IndexDef) bool {
 		i := slices.IndexFunc(r.Columns, func(c catalog.Column) bool { return c.Num == n })
 		return i < 0 || !r.Columns[i].NotNull && ix.Name != "PRIMARY"
 	})
-}
-
-// orderedColumns are the columns that an index's entries are ordered by, up to
-// where they are unique: its own, and then the clustered index's.
-func orderedColumns(r *catalog.Relation, ix catalog.IndexDef, clustered int) (out []int) {
-	nums := slices.Clone(ix.Columns)
-	if clustered >= 0 && !strictlyUnique(r, ix) {
-		nums = append(nums, r.Indexes[clustered].Columns...)
-	}
-	has := map[int32]bool{}
-	for _, n := range nums {
-		i := slices.IndexFunc(r.Columns, func(c catalog.Column) bool { return c.Num == n })
-		if i < 0 {
-			break
-		}
-		out = append(out, i)
-		has[n] = true
-		if slices.ContainsFunc(r.Indexes, func(k catalog.IndexDef) bool {
-			return strictlyUnique(r, k) && !slices.ContainsFunc(k.Columns, func(n int32) bool { return !has[n] })
-		}) {
-			break
-		}
-	}
-	return out
 }
 
 func allPinned(r *catalog.Relation, ix catalog.IndexDef, where ast.ExprNode) bool {

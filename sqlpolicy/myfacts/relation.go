@@ -140,6 +140,16 @@ func (a *analysis) ownColumns(r *catalog.Relation) []column {
 	return out
 }
 
+// columnsOf are a table's columns with what the generated ones are made of.
+func (a *analysis) columnsOf(r *catalog.Relation) []column {
+	if s, ok := a.scanned[r]; ok && !isView(r) {
+		return slices.Clone(s.columns)
+	}
+	cols := a.ownColumns(r)
+	a.generatedColumns(r, cols)
+	return cols
+}
+
 // scan is what reading a relation brings into scope.
 func (a *analysis) scan(r *catalog.Relation) *scanned {
 	if s, ok := a.scanned[r]; ok && !isView(r) {
@@ -150,10 +160,8 @@ func (a *analysis) scan(r *catalog.Relation) *scanned {
 		a.fail(&facts.Problem{Code: "1462", At: -1, Message: fmt.Sprintf("`%s`.`%s` contains view recursion", r.Schema, r.Name)})
 		return &scanned{}
 	}
-	if n := strings.ToLower(r.Name); systemSchema(r.Schema) && strings.HasPrefix(n, "innodb_buffer_page") {
-		a.fail(notUnderstood("information_schema."+n+", whose number of rows tells what is cached,", -1))
-	}
 	s := &scanned{columns: a.ownColumns(r)}
+	a.rowsTell(r, s.columns)
 	a.scanned[r] = s
 	a.building = append(a.building, r)
 	a.stack = append(a.stack, newArm())
@@ -281,23 +289,8 @@ func (a *analysis) generatedColumns(r *catalog.Relation, cols []column) {
 
 func (a *analysis) generatedOnce(r *catalog.Relation, base, cols []column) {
 	for i := range r.Columns {
-		if r.Columns[i].Generated == "" {
-			continue
+		if g := r.Columns[i].Generated; g != "" {
+			cols[i].Flow = lineage.Merge(cols[i].Flow, a.schemaExpr(r, base, g))
 		}
-		a.within([]string{r.Schema}, func() {
-			quiet := a.ledger
-			a.ledger = lineage.Ledger{}
-			if x := a.expression(r.Columns[i].Generated); x != nil {
-				v := a.expr(a.overRow(r, base), x)
-				flow := v.Flow
-				for _, u := range a.ledger.Uses() {
-					for _, c := range u.Columns {
-						flow = lineage.Merge(flow, lineage.Flow{{ColumnRef: c}})
-					}
-				}
-				cols[i].Flow = lineage.Merge(cols[i].Flow, flow.Computed())
-			}
-			a.ledger = quiet
-		})
 	}
 }

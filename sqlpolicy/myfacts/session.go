@@ -25,7 +25,7 @@ func (o *one) set(s *ast.SetStmt) {
 		case !v.IsSystem:
 			o.setVariable(v)
 		default:
-			if v.IsGlobal || v.IsInstance {
+			if persists(v) || v.IsGlobal || v.IsInstance {
 				e.Action, e.Verb = facts.Admin, "SET GLOBAL"
 			}
 			o.setSystem(v)
@@ -96,8 +96,18 @@ func settingValue(x ast.ExprNode) string {
 	return "?"
 }
 
+// persists says that a setting is one of the whole server: MySQL's
+// @@persist.name and @@persist_only.name, of which the parser makes a name.
+func persists(v *ast.VariableAssignment) bool {
+	scope, _, ok := strings.Cut(strings.ToLower(v.Name), ".")
+	return ok && (scope == "persist" || scope == "persist_only")
+}
+
 func (o *one) setSystem(v *ast.VariableAssignment) {
 	name, value := strings.ToLower(v.Name), settingValue(v.Value)
+	if persists(v) {
+		_, name, _ = strings.Cut(name, ".")
+	}
 	o.refuseSetting(mysettings.Check(name, value))
 	if value == "?" {
 		x := o.expr(o.top(), v.Value)
@@ -105,7 +115,7 @@ func (o *one) setSystem(v *ast.VariableAssignment) {
 			o.opaque(nowhere, "the setting "+name, typ{}, x)
 		}
 	}
-	if v.IsGlobal || v.IsInstance {
+	if persists(v) || v.IsGlobal || v.IsInstance {
 		return
 	}
 	switch name {

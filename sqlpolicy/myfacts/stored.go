@@ -105,7 +105,7 @@ func (a *analysis) written(r *catalog.Relation, values map[int]value, insert boo
 		i := slices.IndexFunc(r.Columns, func(c catalog.Column) bool { return c.Num == n })
 		return i < 0 || changed[i]
 	}) {
-		a.compared(nowhere, "the choice of a partition", append(key, a.partitionKey(r, a.ownColumns(r))...)...)
+		a.compared(nowhere, "the choice of a partition", append(key, a.partitionKey(r, a.columnsOf(r))...)...)
 	}
 	for _, c := range r.Constraints {
 		if c.Kind != "c" || c.Expr == "" {
@@ -178,7 +178,7 @@ func (a *analysis) mentions(r *catalog.Relation, x ast.ExprNode, which func(int)
 
 // keys records the comparisons of unique and foreign keys.
 func (a *analysis) keys(r *catalog.Relation, changed map[int]bool) {
-	own := a.ownColumns(r)
+	own := a.columnsOf(r)
 	at := func(num int32) int {
 		return slices.IndexFunc(r.Columns, func(c catalog.Column) bool { return c.Num == num })
 	}
@@ -191,10 +191,13 @@ func (a *analysis) keys(r *catalog.Relation, changed map[int]bool) {
 		}
 	}
 	for _, ix := range r.Indexes {
-		if ix.Unique {
-			unique(ix.Columns, "the unique key "+ix.Name)
-			if len(ix.Exprs) > 0 {
-				a.compared(nowhere, "the unique key "+ix.Name, columnValues(own)...)
+		if !ix.Unique {
+			continue
+		}
+		parts := a.indexParts(r, ix)
+		if slices.ContainsFunc(parts, func(p indexPart) bool { return p.column < 0 || changed[p.column] }) {
+			for _, p := range parts {
+				a.known(nowhere, "the unique key "+ix.Name, p.value)
 			}
 		}
 	}
@@ -220,7 +223,7 @@ func (a *analysis) keys(r *catalog.Relation, changed map[int]bool) {
 }
 
 func (a *analysis) foreignKey(name string, v value, ref *catalog.Relation, num int32) {
-	other := a.ownColumns(ref)
+	other := a.columnsOf(ref)
 	for i, c := range ref.Columns {
 		if c.Num == num {
 			a.equal(nowhere, "the foreign key "+name, v, other[i].value)
@@ -237,7 +240,7 @@ func (a *analysis) referred(r *catalog.Relation, changed func(int32) bool) {
 			if c.Kind != "f" || c.RefRelation != r.OID || r.OID == 0 || !slices.ContainsFunc(c.RefColumns, changed) {
 				continue
 			}
-			own := a.ownColumns(child)
+			own := a.columnsOf(child)
 			for k, n := range c.Columns {
 				for j := range child.Columns {
 					if child.Columns[j].Num == n && k < len(c.RefColumns) {

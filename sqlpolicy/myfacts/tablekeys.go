@@ -30,7 +30,7 @@ func (o *one) columnOptions(r *catalog.Relation, c *ast.ColumnDef, all func(stri
 			all("a column that is made of others")
 		case ast.ColumnOptionPrimaryKey, ast.ColumnOptionUniqKey:
 			if i := columnNamed(r, c.Name.Name.O); i >= 0 {
-				o.known(nowhere, "a unique key", o.ownColumns(r)[i].value)
+				o.known(nowhere, "a unique key", o.columnsOf(r)[i].value)
 			}
 		}
 	}
@@ -47,7 +47,7 @@ func (o *one) constraint(r *catalog.Relation, c *ast.Constraint, all func(string
 }
 
 func (o *one) uniqueParts(r *catalog.Relation, keys []*ast.IndexPartSpecification, all func(string)) {
-	own := o.ownColumns(r)
+	own := o.columnsOf(r)
 	for _, k := range keys {
 		i := -1
 		if k.Column != nil && k.Length <= 0 {
@@ -66,7 +66,7 @@ func (o *one) createIndex(s *ast.CreateIndexStmt) {
 	if r == nil {
 		return
 	}
-	all := func(what string) { o.opaqueUnless(nowhere, what, typ{}, columnValues(o.ownColumns(r))...) }
+	all := func(what string) { o.opaqueUnless(nowhere, what, typ{}, columnValues(o.columnsOf(r))...) }
 	for _, k := range s.IndexPartSpecifications {
 		if k.Expr != nil {
 			all("an index over an expression")

@@ -42,6 +42,11 @@ func (o *one) ownEffects() {
 		o.effect(facts.Effect{Action: facts.DDL, Verb: verb, Destructive: strings.HasPrefix(verb, "DROP")})
 		o.changes().ReloadSchema = true
 	case kind == "USER" || kind == "ROLE" || verb == "GRANT" || verb == "REVOKE" || verb == "RENAME" || verb == "SET PASSWORD" || verb == "SET DEFAULT" || verb == "SET ROLE":
+		if (kind == "USER" || verb == "SET PASSWORD") && o.ownAccount() {
+			o.fail(&facts.Problem{Code: "0A000", At: -1, Message: "changing the account that the proxy itself logs in with does not pass the proxy",
+				Hint: "Whoever has its password needs no proxy: change it on the server, and then in the proxy's configuration."})
+			return
+		}
 		o.effect(facts.Effect{Action: facts.Privilege, Verb: strings.TrimSuffix(verb, " DEFAULT")})
 		o.changes().ReloadSession, o.changes().ReloadSchema = true, true
 	case kind != "":
@@ -68,6 +73,25 @@ func (o *one) ownEffects() {
 		effect(facts.Admin)
 		o.f.OpenResults = true
 	}
+}
+
+// ownAccount says that a statement about accounts is about the one that the
+// session has upstream.
+func (o *one) ownAccount() bool {
+	l := o.s.lexed
+	name, _, _ := strings.Cut(o.view.Role, "@")
+	named := false
+	for i := o.s.first + 2; i < o.s.last; i++ {
+		t := l.tokens[i]
+		named = named || l.word(i) == "FOR"
+		if l.word(i) == "CURRENT_USER" || l.word(i) == "USER" && l.punct(i+1, '(') {
+			return true
+		}
+		if (t.kind == tokWord || t.kind == tokQuoted || t.kind == tokString) && unquote(l.text[t.from:t.to]) == name {
+			return true
+		}
+	}
+	return o.s.own == "SET PASSWORD" && !named
 }
 
 // kill must name its session by number: the wire maps it.
@@ -139,7 +163,11 @@ func (o *one) nameAt(i int) facts.Name {
 func (o *one) tablesNamed() (out []*catalog.Relation) {
 	l := o.s.lexed
 	for i := o.s.first; i < o.s.last; i++ {
-		if w := l.word(i); w == "TABLE" || w == "TABLES" || len(out) > 0 && l.punct(i, ',') {
+		w := l.word(i)
+		if len(out) > 0 && (w == "ON" || w == "PERSISTENT") {
+			break // columns follow
+		}
+		if w == "TABLE" || w == "TABLES" || len(out) > 0 && l.punct(i, ',') {
 			n := o.nameAt(i + 1)
 			if n.Name == "" {
 				continue

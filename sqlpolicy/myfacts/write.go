@@ -86,7 +86,7 @@ func (o *one) insert(s *ast.InsertStmt) {
 	}
 	o.written(r, values, true)
 	if len(s.PartitionNames) > 0 {
-		rows := o.ownColumns(r)
+		rows := o.columnsOf(r)
 		for i, v := range values {
 			rows[i].value = v
 		}
@@ -207,7 +207,7 @@ func (o *one) setColumns(e *env, list []*ast.Assignment, rels []*catalog.Relatio
 // changedFrom: the count of changed rows tells whether the old value was the
 // new one, as it is stored.
 func (o *one) changedFrom(r *catalog.Relation, i int, v value) {
-	own := o.ownColumns(r)[i].value
+	own := o.columnsOf(r)[i].value
 	switch {
 	case v.null, v.Flow.Equal(own.Flow):
 		o.known(nowhere, "the count of rows that UPDATE changes", own)

@@ -51,13 +51,15 @@ func Check(name, value string) *facts.Problem {
 	case "max_join_size", "sql_max_join_size", "sql_big_selects", "max_session_mem_used", "max_rowid_filter_size", "tmp_disk_table_size",
 		"max_tmp_session_space_usage", "max_allowed_packet", "net_buffer_length", "max_length_for_sort_data":
 		return refuse("Whether a statement fits it depends on the values it meets.", leave)
+	case "max_sort_length":
+		return refuse("What it cuts is compared by its beginning.", leave)
 	case "sql_auto_is_null":
 		if v != "0" && v != "off" && v != "false" && v != "default" {
 			return refuse("It changes what statements mean.", leave)
 		}
 	case "old_mode", "debug", "debug_dbug", "debug_sync", "pseudo_slave_mode", "pseudo_thread_id", "pseudo_replica_mode", "proxy_user", "external_user",
 		"standard_compliant_cte", "system_versioning_asof", "system_versioning_alter_history", "show_create_table_skip_secondary_engine", "init_connect",
-		"require_row_format", "sql_log_bin", "binlog_format", "gtid_domain_id", "gtid_next", "server_id":
+		"require_row_format", "redirect_url", "sql_log_bin", "binlog_format", "gtid_domain_id", "gtid_next", "server_id":
 		return refuse("It changes what statements mean, or what is kept of them.", leave)
 	}
 	// What is to be tracked is added to: the proxy asks for its own again.

@@ -13,7 +13,7 @@ func TestCheck(t *testing.T) {
 		{"sql_mode", "ANSI_QUOTES,STRICT_TRANS_TABLES", true}, {"sql_mode", "ORACLE", false}, {"sql_mode", "ansi, mssql", false}, {"sql_mode", "?", true},
 		{"max_statement_time", "0", true}, {"max_statement_time", "0.01", false}, {"max_statement_time", "2", true}, {"max_statement_time", "?", false},
 		{"max_execution_time", "50", false}, {"max_execution_time", "5000", true},
-		{"max_join_size", "10", false}, {"sql_auto_is_null", "1", false}, {"sql_auto_is_null", "0", true}, {"session_track_schema", "off", false},
+		{"max_join_size", "10", false}, {"max_sort_length", "64", false}, {"sql_auto_is_null", "1", false}, {"sql_auto_is_null", "0", true}, {"session_track_schema", "off", false},
 		{"autocommit", "0", true}, {"sql_safe_updates", "1", true}, {"sql_select_limit", "10", true}, {"time_zone", "+00:00", true},
 	} {
 		if p := Check(c.name, c.value); (p == nil) != c.ok {

@@ -109,6 +109,10 @@ func (o *one) ddl(n *pg_query.Node) error {
 		*pg_query.Node_AlterRoleStmt, *pg_query.Node_DropRoleStmt, *pg_query.Node_ReassignOwnedStmt, *pg_query.Node_AlterOwnerStmt:
 		e.Action = facts.Privilege
 		o.effect(e)
+		if r, ok := n.Node.(*pg_query.Node_AlterRoleStmt); ok && o.ownPassword(r.AlterRoleStmt) {
+			return &facts.Problem{Code: "0A000", At: -1, Message: "changing the password of the role that the proxy itself logs in with does not pass the proxy",
+				Hint: "Whoever has it needs no proxy: change it on the server, and then in the proxy's configuration."}
+		}
 	case *pg_query.Node_AlterRoleSetStmt:
 		e.Action = facts.Privilege
 		o.effect(e)
@@ -406,4 +410,11 @@ func (o *one) refresh(s *pg_query.RefreshMatViewStmt, e facts.Effect) error {
 	}
 	o.effect(e)
 	return nil
+}
+
+// ownPassword says that ALTER ROLE gives the session's own role a password,
+// which no right is needed for.
+func (o *one) ownPassword(s *pg_query.AlterRoleStmt) bool {
+	password := slices.ContainsFunc(s.Options, func(n *pg_query.Node) bool { return n.GetDefElem().GetDefname() == "password" })
+	return password && (s.Role.GetRoletype() != pg_query.RoleSpecType_ROLESPEC_CSTRING || s.Role.GetRolename() == o.view.Role)
 }

@@ -25,4 +25,6 @@ INSERT INTO order_lines VALUES (1, 2, 2), (2, 3, 3), (3, 4, 1), (4, 5, 2), (5, 6
 INSERT INTO crm.contacts VALUES (1, 1, 'ana@example.com', 'sales'), (2, 2, 'bruno@example.com', 'help'), (3, 3, NULL, 'sales');
 INSERT INTO people VALUES (1, 2025, 'Gil', '111-22-3333'), (2, 2026, 'Hugo', '222-33-4444'), (3, 2026, 'Ines', '333-44-5555');
 INSERT INTO accounts VALUES (1, 'Ana', '123-45-6789', 100), (2, 'Bruno', '987-65-4321', 200);
-ANALYZE TABLE customers, orders, people;
+INSERT INTO indexed (id, email, ssn, label) VALUES (1, 'ana@example.com', '111-11-1111', 'one'), (2, 'bruno@example.com', '222-22-2222', 'two'), (3, 'carla@example.com', '333-33-3333', 'three');
+INSERT INTO words VALUES (1, 'alpha beta gamma', 'one two three'), (2, 'delta', 'three');
+ANALYZE TABLE customers, orders, people, indexed;

@@ -25,4 +25,6 @@ INSERT INTO order_lines VALUES (1, 2, 2), (2, 3, 3), (3, 4, 1), (4, 5, 2), (5, 6
 INSERT INTO crm.contacts VALUES (1, 1, 'ana@example.com', 'sales'), (2, 2, 'bxxxx@example.com', 'help'), (3, 3, NULL, 'sales');
 INSERT INTO people VALUES (1, 2025, 'Gil', '999-88-7777'), (2, 2026, 'Hugo', '888-77-6666'), (3, 2026, 'Ines', '123-12-1234');
 INSERT INTO accounts VALUES (1, 'Ana', '555-55-5555', 100), (2, 'Bruno', '444-44-4444', 200);
-ANALYZE TABLE customers, orders, people;
+INSERT INTO indexed (id, email, ssn, label) VALUES (1, 'zoe@example.com', '902-90-9008', 'one'), (2, 'yuri@example.com', '805-81-8017', 'two'), (3, 'xavier@example.com', NULL, 'three');
+INSERT INTO words VALUES (1, 'omega', 'one two three'), (2, NULL, 'three');
+ANALYZE TABLE customers, orders, people, indexed;

@@ -73,6 +73,20 @@ CREATE TABLE events (id INT NOT NULL PRIMARY KEY, kind VARCHAR(20), payload LONG
 CREATE TABLE accounts (id INT NOT NULL PRIMARY KEY, owner VARCHAR(40), ssn VARCHAR(20), balance INT);
 CREATE TABLE tree (id INT NOT NULL PRIMARY KEY, parent INT, label VARCHAR(40));
 
+-- Indexes over the beginning of a column and over what is made of one.
+CREATE TABLE indexed (
+    id    INT NOT NULL PRIMARY KEY,
+    email VARCHAR(120),
+    ssn   VARCHAR(20),
+    label VARCHAR(80),
+    three VARCHAR(3) GENERATED ALWAYS AS (LEFT(email, 3)) STORED,
+    tail  VARCHAR(4) GENERATED ALWAYS AS (RIGHT(ssn, 4)) VIRTUAL,
+    UNIQUE beginning (email(2)),
+    UNIQUE three (three),
+    KEY tail (tail)
+);
+CREATE TABLE words (id INT NOT NULL PRIMARY KEY, ssn VARCHAR(80), note VARCHAR(80), FULLTEXT (ssn), FULLTEXT (note));
+
 CREATE VIEW customer_list AS SELECT id, name, email AS contact, ssn AS tax_number FROM customers;
 CREATE VIEW city_stats AS SELECT city, COUNT(*) AS n FROM customers GROUP BY city;
 CREATE VIEW nested_list AS SELECT tax_number AS x, id FROM customer_list;
