@@ -34,6 +34,7 @@ rules:
   - {name: destroys, when: stmt.destructive, then: deny}
   - {name: long, when: 'stmt.model == "tiny" && stmt.tokens > 9000 && stmt.tokens < 1000000', then: deny}
   - {name: shell, when: '"shell" in stmt.functions', then: deny}
+  - {name: no-mcp, when: 'stmt.functions.exists(f, f.startsWith("mcp"))', then: deny}
 scopes:
   - {groups: [rag], models: ["tiny*"]}
 budgets:
@@ -161,7 +162,8 @@ func chat(content string) string {
 func TestLLMRequests(t *testing.T) {
 	t.Parallel()
 	d := startDouble(t)
-	p := startLLM(t, llmPolicy, d.URL)
+	p := startLLM(t, strings.Replace(llmPolicy, "scopes:", `  - {name: kept, when: 'stmt.verb == "READ STORED" && "rag" in identity.groups', then: deny}
+scopes:`, 1), d.URL)
 	const post = "POST"
 	for _, tt := range []struct {
 		who, method, path, body string
@@ -200,11 +202,50 @@ func TestLLMRequests(t *testing.T) {
 		// state on the server, tools, limits
 		{"rag", post, "/v1/responses", `{"model":"tiny","input":"hello"}`, 403, "", "nothing-stored"},
 		{"rag", post, "/v1/responses", `{"model":"tiny","input":"hello","store":false}`, 200, `"store":false`, ""},
-		{"rag", post, "/v1/responses", `{"model":"tiny","input":"x","store":false,"conversation":"c1"}`, 403, "", "nothing-stored"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","input":"x","store":false,"conversation":"c1"}`, 403, "", "kept"},
 		{"clear", post, "/v1/responses", `{"model":"tiny","input":"x","background":true}`, 400, "", "background"},
 		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":"x","tools":[{"type":"shell"}]}`, 403, "", "shell"},
 		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":5000,"n":2}`, 403, "", "long"},
 		{"rag", post, "/v1/files", "x", 415, "", "multipart"},
+		// limits of two names, in other forms, of many prompts
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":9500,"max_output_tokens":1}`, 403, "", "long"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":9500,"max_completion_tokens":1}`, 403, "", "long"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":1,"max_completion_tokens":9500}`, 403, "", "long"},
+		{"rag", post, "/v1/completions", `{"model":"tiny","prompt":"x","max_tokens":9500,"max_completion_tokens":1}`, 403, "", "long"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","input":"x","store":false,"max_output_tokens":9500,"max_tokens":1}`, 403, "", "long"},
+		{"rag", post, "/v1/completions", `{"model":"tiny","prompt":["a","b","c","d"],"max_tokens":2500}`, 403, "", "long"},
+		{"rag", post, "/v1/completions", `{"model":"tiny","prompt":["a","b"],"max_tokens":2500}`, 200, `"max_tokens":2500`, ""},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":5000,"n":"2"}`, 400, "", "n must be a whole number"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":5000,"n":2.0}`, 400, "", "n must be a whole number"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":1,"max_completion_tokens":"9500"}`, 400, "", "max_completion_tokens"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":9.5e3}`, 400, "", "max_tokens"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":-1}`, 400, "", "max_tokens"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"max_tokens":null,"n":null}`, 200, `"max_tokens":null`, ""},
+		// switches in other forms
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"store":1}`, 403, "", "nothing-stored"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"store":"true"}`, 403, "", "nothing-stored"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"store":null}`, 200, `"store":null`, ""},
+		{"rag", post, "/v1/responses", `{"model":"tiny","input":"x","store":false,"background":"true"}`, 400, "", "background"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"modalities":"audio"}`, 403, "", "something else than text"},
+		// tools within tools, among the input
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":"x","tools":[{"type":"namespace","name":"n","tools":[{"type":"mcp","server_label":"l"}]}]}`, 403, "", "no-mcp"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":[{"type":"additional_tools","role":"developer","tools":[{"type":"shell"}]}]}`, 403, "", "shell"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":[{"type":"tool_search_output","tools":[{"type":"mcp","server_url":"http://x"}]}]}`, 403, "", "no-mcp"},
+		{"rag", post, "/v1/responses/input_tokens", `{"model":"tiny","input":"x","tools":[{"type":"mcp"}]}`, 403, "", "no-mcp"},
+		{"rag", post, "/v1/chat/completions", `{"model":"tiny","messages":[],"tools":[{"type":"function","function":{"name":"f","parameters":{"properties":{"tools":{"type":"array"},"file_id":{"type":"string"}}}}}]}`, 200, `"file_id"`, ""},
+		// what the server has kept, by whatever names it
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":[{"id":"msg_1"}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":[{"type":null,"id":"msg_1"}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":[{"type":"item_reference","id":"msg_1"}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":[{"id":"msg_1","role":"user","content":"x"}]}`, 200, `"msg_1"`, ""},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":"x","tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["file-1"]}}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":"x","tools":[{"type":"code_interpreter","container":"cntr_1"}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":"x","tools":[{"type":"x","environment":{"type":"container_reference","container_id":"cntr_1"}}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":"x","tools":[{"type":"namespace","tools":[{"type":"file_search","vector_store_ids":["vs_1"]}]}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses/input_tokens", `{"model":"tiny","previous_response_id":"resp_1"}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses/input_tokens", `{"model":"tiny","conversation":{"id":"conv_1"}}`, 403, "", "kept"},
+		{"rag", post, "/v1/conversations/c/items", `{"items":[{"id":"msg_1"}]}`, 403, "", "kept"},
+		{"rag", post, "/v1/responses", `{"model":"tiny","store":false,"input":"x","metadata":{"file_id":"file-1"}}`, 200, `"file-1"`, ""},
 		{"clear", post, "/v1/batches", `{"input_file_id":"f"}`, 403, "", "destroys"},
 		{"clear", post, "/v1/fine_tuning/jobs", `{"model":"tiny","training_file":"f"}`, 403, "", "destroys"},
 		{"clear", "DELETE", "/v1/vector_stores/v", "", 403, "", "destroys"},

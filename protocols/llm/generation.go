@@ -2,7 +2,6 @@ package llm
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -13,26 +12,16 @@ func (o *operation) generation() error {
 	v := o.body
 	o.stream = v.Get("stream").Kind == 't'
 	o.usage = v.Get("stream_options").Get("include_usage").Kind == 't'
-	o.effect.Tokens = facts.NoLimit
-	limit := []string{"max_completion_tokens", "max_tokens", "max_output_tokens"}
-	for _, name := range limit {
-		if n, ok := v.Get(name).Int(); ok {
-			o.effect.Tokens = min(o.effect.Tokens, n)
-		}
+	if err := o.tokens(); err != nil {
+		return err
 	}
-	most := int64(1) // choices that are paid for
-	for _, name := range []string{"n", "best_of"} {
-		if n, ok := v.Get(name).Int(); ok {
-			most = max(most, n)
-		}
-	}
-	o.effect.Tokens = times(o.effect.Tokens, most)
 	if o.stream {
 		o.Accept = "text/event-stream"
 	}
+	o.refers(v)
 	switch o.endpoint.body {
 	case chatBody:
-		if v.Get("store").Kind == 't' {
+		if wished(v.Get("store")) {
 			o.keeps("completion", "*")
 		}
 		o.modalities(v.Get("modalities"))
@@ -46,6 +35,61 @@ func (o *operation) generation() error {
 	return o.tools()
 }
 
+// limits are the members by which each kind of request bounds its answer. Of
+// two in one request, servers differ in which they heed.
+var limits = map[bodyKind][]string{
+	chatBody: {"max_completion_tokens", "max_tokens"}, completionBody: {"max_tokens"}, responseBody: {"max_output_tokens"},
+}
+
+// tokens are the most that a request's answers may have: its limit for each
+// choice of each prompt.
+func (o *operation) tokens() error {
+	v := o.body
+	limit, bounded := int64(0), false
+	for _, name := range limits[o.endpoint.body] {
+		n, ok, err := count(v, name)
+		if err != nil {
+			return err
+		}
+		if ok && n == 0 { // of which servers make no limit
+			n = facts.NoLimit
+		}
+		limit, bounded = max(limit, n), bounded || ok
+	}
+	if !bounded {
+		limit = facts.NoLimit
+	}
+	most := int64(1) // choices that are paid for
+	for _, name := range []string{"n", "best_of"} {
+		n, _, err := count(v, name)
+		if err != nil {
+			return err
+		}
+		most = max(most, n)
+	}
+	if p := v.Get("prompt"); o.endpoint.body == completionBody && p.Kind == '[' && len(p.Items) == p.Count && (p.Count == 0 || p.Items[0].Kind != '0') {
+		most = times(most, max(1, int64(p.Count)))
+	}
+	o.effect.Tokens = times(limit, most)
+	return nil
+}
+
+// count reads a number that counts. Written otherwise than as a whole one,
+// servers would read what the proxy does not.
+func count(v *httpgate.Value, name string) (n int64, ok bool, err error) {
+	m := v.Get(name)
+	if m.Null() {
+		return 0, false, nil
+	}
+	if n, ok = m.Int(); !ok || n < 0 {
+		return 0, false, httpgate.Problem(http.StatusBadRequest, name+" must be a whole number that is not negative", "")
+	}
+	return n, true, nil
+}
+
+// wished says that a switch may be on: some servers take "true" and 1 for it.
+func wished(v *httpgate.Value) bool { return !v.Null() && v.Kind != 'f' }
+
 // keeps notes that the server stores what is said, reads that it has.
 func (o *operation) keeps(kind, name string) {
 	o.more = append(o.more, facts.Effect{Action: facts.Insert, Verb: "STORE", Limit: facts.NoLimit, Objects: []facts.Object{object(kind, name)}})
@@ -58,102 +102,12 @@ func (o *operation) reads(action facts.Action, kind, name string) {
 // response reads what the responses API has beside: state on the server.
 func (o *operation) response() error {
 	v := o.body
-	if v.Get("background").Kind == 't' {
+	if wished(v.Get("background")) {
 		return httpgate.Problem(http.StatusBadRequest, "background answers are not let pass: what they take could not be counted", "Send background: false.")
 	}
 	if v.Get("store").Kind != 'f' { // stored unless the request says no
 		o.keeps("response", "*")
 	}
-	if id := v.Get("previous_response_id"); id.Kind == '"' {
-		o.reads(facts.Read, "response", id.Text)
-	}
-	if c := v.Get("conversation"); !c.Null() {
-		id := c.Text
-		if c.Kind == '{' {
-			id = c.Get("id").Text
-		}
-		o.reads(facts.Read, "conversation", id)
-		o.keeps("conversation", id)
-	}
-	if p := v.Get("prompt"); p.Kind == '{' {
-		o.reads(facts.Read, "prompt", p.Get("id").Text)
-	}
+	o.continues(true)
 	return o.tools()
-}
-
-// tools notes what the model may use, by type, and by name behind a colon.
-func (o *operation) tools() error {
-	add := func(name string) { o.effect.Functions = append(o.effect.Functions, name) }
-	for i := range o.body.Get("tools").Items {
-		t := &o.body.Get("tools").Items[i]
-		kind := t.Get("type").Text
-		name := t.Get("name").Text
-		if f := t.Get("function"); f.Has() {
-			name = f.Get("name").Text
-		}
-		if l := t.Get("server_label"); l.Has() {
-			name = l.Text
-		}
-		if kind == "" {
-			return httpgate.Problem(http.StatusBadRequest, "a tool has no type", "")
-		}
-		if name != "" {
-			kind += ":" + name
-		}
-		add(kind)
-		for j := range t.Get("vector_store_ids").Items {
-			o.reads(facts.Search, "collection", t.Get("vector_store_ids").Items[j].Text)
-		}
-	}
-	for i := range o.body.Get("functions").Items {
-		add("function:" + o.body.Get("functions").Items[i].Get("name").Text)
-	}
-	if o.body.Get("web_search_options").Has() {
-		add("web_search")
-	}
-	return nil
-}
-
-// look finds parts that no detector can look into, wherever they stand: kinds
-// of parts that are not known yet are found by their names, and files by how
-// they are written (RFC 2397).
-func (o *operation) look(v *httpgate.Value) {
-	if v.Kind == '{' {
-		switch kind := v.Get("type").Text; {
-		case kind == "file" || kind == "input_file":
-			o.opaque = "a file"
-		case kind == "item_reference":
-			o.reads(facts.Read, "item", v.Get("id").Text)
-		case kind == "image_generation", kind == "image_generation_call": // the tool, and what it has made
-			o.opaque = "a tool that answers with images"
-		case strings.Contains(kind, "image"), kind == "computer_call_output":
-			o.opaque = "an image"
-		case strings.Contains(kind, "audio"):
-			o.opaque = "audio"
-		case strings.Contains(kind, "video"):
-			o.opaque = "a video"
-		}
-	}
-	if v.Kind == '"' && len(v.Text) > 5 && strings.EqualFold(v.Text[:5], "data:") && strings.Contains(v.Text[:min(len(v.Text), 256)], ";base64,") {
-		o.opaque = "a file in base64"
-	}
-	for i := range v.Items {
-		o.look(&v.Items[i])
-	}
-}
-
-func (o *operation) modalities(v *httpgate.Value) {
-	for i := range v.Items {
-		if v.Items[i].Text != "text" {
-			o.opaque = "a wish for " + bounded(v.Items[i].Text)
-		}
-	}
-}
-
-// bounded is a client's word in a message.
-func bounded(s string) string {
-	if len(s) > 32 || !plain(s) {
-		return "something else than text"
-	}
-	return s
 }

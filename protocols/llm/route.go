@@ -125,12 +125,18 @@ func (o *operation) read(r *httpgate.Request) error {
 	switch e.body {
 	case chatBody, completionBody, responseBody:
 		return o.generation()
+	case itemsBody:
+		o.refers(v)
+	case countBody:
+		o.refers(v)
+		o.continues(false)
+		return o.tools()
 	case embeddingBody:
 		if hasNumbers(v.Get("input")) {
 			o.opaque = "token numbers"
 		}
 	default:
-		if v.Get("stream").Kind == 't' {
+		if wished(v.Get("stream")) {
 			return httpgate.Problem(http.StatusBadRequest, "streams of this endpoint are not let pass", "Send stream: false.")
 		}
 	}

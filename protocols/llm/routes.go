@@ -27,8 +27,10 @@ const (
 	chatBody
 	completionBody
 	responseBody
+	countBody // as responseBody, of which nothing but the tokens is counted
 	embeddingBody
-	rawBody // what no detector reads: multipart forms, mostly
+	itemsBody // what is put into a conversation
+	rawBody   // what no detector reads: multipart forms, mostly
 )
 
 type answerKind uint8
@@ -52,18 +54,18 @@ var endpoints = []endpoint{
 	{method: "POST", path: "moderations", action: facts.Call, model: true, body: jsonBody},
 
 	{method: "POST", path: "responses", action: facts.Call, model: true, body: responseBody},
-	{method: "POST", path: "responses/input_tokens", action: facts.Call, model: true, body: jsonBody},
+	{method: "POST", path: "responses/input_tokens", action: facts.Call, model: true, body: countBody},
 	{method: "GET", path: "responses/{id}", action: facts.Read, object: "response"},
 	{method: "GET", path: "responses/{id}/input_items", action: facts.Read, object: "response"},
 	{method: "POST", path: "responses/{id}/cancel", action: facts.Update, object: "response", body: jsonBody},
 	{method: "DELETE", path: "responses/{id}", action: facts.Delete, destructive: true, object: "response"},
 
-	{method: "POST", path: "conversations", action: facts.Insert, object: "conversation", body: jsonBody},
+	{method: "POST", path: "conversations", action: facts.Insert, object: "conversation", body: itemsBody},
 	{method: "GET", path: "conversations/{id}", action: facts.Read, object: "conversation"},
 	{method: "POST", path: "conversations/{id}", action: facts.Update, object: "conversation", body: jsonBody},
 	{method: "DELETE", path: "conversations/{id}", action: facts.Delete, destructive: true, object: "conversation"},
 	{method: "GET", path: "conversations/{id}/items", action: facts.Read, object: "conversation"},
-	{method: "POST", path: "conversations/{id}/items", action: facts.Insert, object: "conversation", body: jsonBody},
+	{method: "POST", path: "conversations/{id}/items", action: facts.Insert, object: "conversation", body: itemsBody},
 	{method: "GET", path: "conversations/{id}/items/{item}", action: facts.Read, object: "conversation"},
 	{method: "DELETE", path: "conversations/{id}/items/{item}", action: facts.Delete, destructive: true, object: "conversation"},
 
