@@ -1,7 +1,6 @@
 package pgfacts
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -94,14 +93,6 @@ func (a *analysis) arguments(e *env, f *pg_query.FuncCall) (args []value, named 
 
 func aggregateCall(callees []callee) bool {
 	return slices.ContainsFunc(callees, func(c callee) bool { return c.fn != nil && (c.fn.Kind == "a" || c.fn.Kind == "w") })
-}
-
-func (a *analysis) undefinedFunction(schema, name string, args []value, at int) {
-	a.fail(&facts.Problem{
-		Code: "42883", At: at, Undefined: true,
-		Message: fmt.Sprintf("function %s(%s) does not exist", joinName(schema, name), typeList(args)),
-		Hint:    "No function matches the given name and argument types. You might need to add explicit type casts.",
-	})
 }
 
 // resolveCall finds what a call may run.

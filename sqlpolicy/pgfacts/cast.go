@@ -297,23 +297,3 @@ func outputGrowth(from string) int {
 	}
 	return 8
 }
-
-// printable is a type's name as people know it.
-func printable(typ string) string {
-	if s, name := splitType(typ); s == "pg_catalog" {
-		switch name {
-		case "int2":
-			return "smallint"
-		case "int4":
-			return "integer"
-		case "int8":
-			return "bigint"
-		case "bool":
-			return "boolean"
-		case "bpchar":
-			return "character"
-		}
-		return name
-	}
-	return typ
-}

@@ -6,7 +6,6 @@ import (
 	pg_query "github.com/pganalyze/pg_query_go/v6"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
-	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 )
 
@@ -294,20 +293,13 @@ func (a *analysis) operators(schema, op string, args []value, at int) []*catalog
 		return nil // record_eq and its kin
 	}
 	if len(picked) == 0 && a.problem == nil {
-		a.fail(&facts.Problem{Code: "42883", At: at, Undefined: true, Message: "operator does not exist: " + operatorText(types, op)})
+		a.undefinedOperator(op, args, at)
 	}
 	out := make([]*catalog.Operator, len(picked))
 	for i, c := range picked {
 		out[i] = c.op
 	}
 	return out
-}
-
-func operatorText(types []string, op string) string {
-	if len(types) == 1 {
-		return op + " " + printable(types[0])
-	}
-	return printable(types[0]) + " " + op + " " + printable(types[1])
 }
 
 func isRowType(a *analysis, typ string) bool {

@@ -23,7 +23,7 @@ func (a *analysis) insert(e *env, s *pg_query.InsertStmt) *entry {
 		return nil
 	}
 	p := lineage.Place{At: a.at(s.Relation.Location)}
-	columns := a.insertColumns(d, s.Cols)
+	columns := a.insertTargets(d, s.Cols)
 	given := a.insertSource(e, p, d, columns, s)
 
 	q := e.inner()
@@ -40,23 +40,29 @@ func (a *analysis) insert(e *env, s *pg_query.InsertStmt) *entry {
 	return a.returning(q, s.ReturningList)
 }
 
-// insertColumns are the places, in the named relation, of the columns that a
-// list names; without a list, all.
-func (a *analysis) insertColumns(d *destination, cols []*pg_query.Node) []int {
-	var out []int
+// insertTarget is a column that is given a value, by its place in the named
+// relation.
+type insertTarget struct {
+	at   int
+	part *pg_query.ResTarget // where it is given an element or a field; else nil
+}
+
+// insertTargets are the columns that a list names; without a list, all.
+func (a *analysis) insertTargets(d *destination, cols []*pg_query.Node) []insertTarget {
+	var out []insertTarget
 	if len(cols) == 0 {
 		for i := range d.named.Columns {
-			out = append(out, i)
+			out = append(out, insertTarget{at: i})
 		}
 		return out
 	}
 	for _, n := range cols {
 		t := n.GetResTarget()
-		i := a.targetColumn(d, t)
+		to := insertTarget{at: a.targetColumn(d, t)}
 		if len(t.GetIndirection()) > 0 {
-			a.fail(notUnderstood("inserting into part of a column", a.at(t.Location)))
+			to.part = t
 		}
-		out = append(out, i)
+		out = append(out, to)
 	}
 	return out
 }
@@ -74,7 +80,7 @@ func (a *analysis) targetColumn(d *destination, t *pg_query.ResTarget) int {
 }
 
 // insertSource analyses what is inserted, by place in the base table.
-func (a *analysis) insertSource(e *env, p lineage.Place, d *destination, columns []int, s *pg_query.InsertStmt) map[int]value {
+func (a *analysis) insertSource(e *env, p lineage.Place, d *destination, targets []insertTarget, s *pg_query.InsertStmt) map[int]value {
 	given := map[int]value{}
 	sel := s.SelectStmt.GetSelectStmt()
 	if s.SelectStmt == nil || a.problem != nil {
@@ -85,7 +91,7 @@ func (a *analysis) insertSource(e *env, p lineage.Place, d *destination, columns
 		q := e.inner()
 		q.sc = &scope{parent: e.sc}
 		for _, n := range sel.ValuesLists {
-			rows = append(rows, a.valuesRow(q, d, columns, n.GetList().GetItems()))
+			rows = append(rows, a.valuesRow(q, d, targets, n.GetList().GetItems()))
 		}
 	} else {
 		sub := e.inner()
@@ -95,24 +101,38 @@ func (a *analysis) insertSource(e *env, p lineage.Place, d *destination, columns
 		}
 		rows = [][]value{columnValues(body.columns)}
 	}
-	for i, at := range columns {
-		if at < 0 || d.base == nil {
+	return a.insertRows(e, p, d, targets, rows)
+}
+
+// insertRows assigns rows to the columns that they are for.
+func (a *analysis) insertRows(e *env, p lineage.Place, d *destination, targets []insertTarget, rows [][]value) map[int]value {
+	given := map[int]value{}
+	for i, to := range targets {
+		if to.at < 0 || d.base == nil {
 			continue
 		}
-		j := d.index[at]
-		if j < 0 {
-			a.fail(notUnderstood("inserting into a computed column of a view", p.At))
-			return given
-		}
+		j := d.index[to.at]
 		var values []value
 		for _, row := range rows {
-			if len(row) > len(columns) {
+			if len(row) > len(targets) {
 				a.fail(&facts.Problem{Code: "42601", At: p.At, Message: "INSERT has more expressions than target columns"})
 				return given
 			}
-			if i < len(row) {
-				values = append(values, a.assign(p, d.base, j, row[i]))
+			if i >= len(row) {
+				continue
 			}
+			if j < 0 {
+				a.fail(computedColumn("insert into", d, to.at))
+				return given
+			}
+			v := row[i]
+			if to.part != nil {
+				v = a.intoPart(e, p, d, to.at, to.part, v)
+			}
+			values = append(values, a.assign(p, d.base, j, v))
+		}
+		if before, ok := given[j]; ok && to.part != nil { // the parts make one value
+			values = append(values, before)
 		}
 		if len(values) > 0 {
 			given[j] = a.either(p, values...)
@@ -121,14 +141,23 @@ func (a *analysis) insertSource(e *env, p lineage.Place, d *destination, columns
 	return given
 }
 
+// computedColumn is PostgreSQL's refusal to write to a view's column that is
+// none of its table's.
+func computedColumn(what string, d *destination, i int) *facts.Problem {
+	return &facts.Problem{
+		Code: "55000", At: -1, Message: fmt.Sprintf("cannot %s column %q of view %q", what, d.named.Columns[i].Name, d.named.Name),
+		Detail: "View columns that are not columns of their base relation are not updatable.",
+	}
+}
+
 // valuesRow analyses one row of VALUES, in which DEFAULT may stand.
-func (a *analysis) valuesRow(q *env, d *destination, columns []int, items []*pg_query.Node) []value {
+func (a *analysis) valuesRow(q *env, d *destination, targets []insertTarget, items []*pg_query.Node) []value {
 	var out []value
 	for _, n := range items {
 		if n.GetSetToDefault() != nil {
 			v := value{typ: typeUnknown, null: true, plain: true}
-			if k := len(out); k < len(columns) && columns[k] >= 0 && d.base != nil && d.index[columns[k]] >= 0 {
-				v = a.defaultValue(d.base, d.index[columns[k]])
+			if k := len(out); k < len(targets) && targets[k].at >= 0 && d.base != nil && d.index[targets[k].at] >= 0 {
+				v = a.defaultValue(d.base, d.index[targets[k].at])
 			}
 			out = append(out, v)
 			continue
@@ -152,7 +181,7 @@ func (a *analysis) onConflict(q *env, p lineage.Place, d *destination, row *newR
 			} else if v, ok := a.entryColumn(target.entry, el.GetName(), p.At); ok {
 				a.known(o.place(p.At), "ON CONFLICT", v)
 			} else {
-				a.undefinedColumn("\""+el.GetName()+"\"", p.At)
+				a.undefinedColumn(only.sc, "", el.GetName(), a.at(inf.Location))
 			}
 		}
 		if inf.WhereClause != nil {
@@ -210,14 +239,14 @@ func (a *analysis) setClause(q *env, p lineage.Place, d *destination, list []*pg
 		}
 		v := a.assigned(q, d, i, t)
 		if len(t.Indirection) > 0 {
-			v = a.intoPart(q, p, d, i, t, v)
+			v = a.intoPart(q, p, d, i, t, v, a.scan(d.named).columns[i].value)
 		}
 		if d.base == nil {
 			continue // a view's trigger gets it: it is code already
 		}
 		j := d.index[i]
 		if j < 0 {
-			a.fail(notUnderstood("updating a computed column of a view", a.at(t.Location)))
+			a.fail(computedColumn("update", d, i))
 			return given
 		}
 		given[j] = a.assign(q.place(a.at(t.Location)), d.base, j, v)
@@ -252,20 +281,38 @@ func (a *analysis) assigned(q *env, d *destination, i int, t *pg_query.ResTarget
 	return a.expr(q, val)
 }
 
-// intoPart is an assignment to an element or a field: the column's new value
-// is made of its old one too.
-func (a *analysis) intoPart(q *env, p lineage.Place, d *destination, i int, t *pg_query.ResTarget, v value) value {
-	args := []value{v, a.scan(d.named).columns[i].value}
+// intoPart is an assignment to an element or a field: what else the column's
+// new value is made of stands in old.
+func (a *analysis) intoPart(q *env, p lineage.Place, d *destination, i int, t *pg_query.ResTarget, v value, old ...value) value {
+	args := append([]value{v}, old...)
+	part := d.named.Columns[i].Type
 	for _, n := range t.Indirection {
-		if x := n.GetAIndices(); x != nil {
-			for _, b := range []*pg_query.Node{x.Lidx, x.Uidx} {
-				if b != nil {
-					args = append(args, a.expr(q, b))
-				}
+		x := n.GetAIndices()
+		if x == nil {
+			part = a.fieldType(part, n.GetString_().GetSval())
+			continue
+		}
+		if !x.IsSlice {
+			part = a.element(part)
+		}
+		for _, b := range []*pg_query.Node{x.Lidx, x.Uidx} {
+			if b != nil {
+				args = append(args, a.expr(q, b))
 			}
 		}
 	}
+	a.storingCode(p, v, part)
 	return a.unproven(p, "an assignment to part of a column", d.named.Columns[i].Type, args...)
+}
+
+// fieldType is the type of a composite type's field, "" where it is not known.
+func (a *analysis) fieldType(typ, field string) string {
+	if r := a.rowType(typ); r != nil {
+		if i := columnNamed(r, field); i >= 0 {
+			return r.Columns[i].Type
+		}
+	}
+	return ""
 }
 
 func (a *analysis) delete(e *env, s *pg_query.DeleteStmt) *entry {
@@ -347,24 +394,8 @@ func (a *analysis) mergeAction(q *env, p lineage.Place, d *destination, w *pg_qu
 			a.stored(p, a.updatedRow(d.base, given), "update")
 		}
 	case pg_query.CmdType_CMD_INSERT:
-		columns := a.insertColumns(d, w.TargetList)
-		row := a.valuesRow(q, d, columns, w.Values)
-		if len(row) > len(columns) {
-			a.fail(&facts.Problem{Code: "42601", At: p.At, Message: "INSERT has more expressions than target columns"})
-			return
-		}
-		given := map[int]value{}
-		for i, v := range row {
-			if d.base == nil || columns[i] < 0 {
-				continue
-			}
-			j := d.index[columns[i]]
-			if j < 0 {
-				a.fail(notUnderstood("inserting into a computed column of a view", p.At))
-				return
-			}
-			given[j] = a.assign(p, d.base, j, v)
-		}
+		targets := a.insertTargets(d, w.TargetList)
+		given := a.insertRows(q, p, d, targets, [][]value{a.valuesRow(q, d, targets, w.Values)})
 		if d.base != nil {
 			a.stored(p, a.insertedRow(d.base, given), "insert")
 		}

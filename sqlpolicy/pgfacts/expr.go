@@ -61,7 +61,7 @@ func (a *analysis) expr(e *env, n *pg_query.Node) value {
 	case *pg_query.Node_AArrayExpr:
 		return a.arrayExpr(e, x.AArrayExpr)
 	case *pg_query.Node_AIndirection:
-		return a.indirect(e, a.expr(e, x.AIndirection.Arg), x.AIndirection.Indirection)
+		return a.indirect(e, a.expr(e, x.AIndirection.Arg), x.AIndirection.Indirection, a.at(leftmost(x.AIndirection.Arg)))
 	}
 	return a.rareExpr(e, n)
 }

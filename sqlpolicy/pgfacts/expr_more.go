@@ -153,7 +153,7 @@ func (a *analysis) arrayExpr(e *env, x *pg_query.A_ArrayExpr) value {
 }
 
 // indirect is what follows an expression: .field, [subscript], .*.
-func (a *analysis) indirect(e *env, v value, list []*pg_query.Node) value {
+func (a *analysis) indirect(e *env, v value, list []*pg_query.Node, at int) value {
 	p := e.place(-1)
 	for _, n := range list {
 		switch {
@@ -163,7 +163,7 @@ func (a *analysis) indirect(e *env, v value, list []*pg_query.Node) value {
 				f, ok = a.callOnRow(e, v, n.GetString_().Sval, -1)
 			}
 			if !ok {
-				a.undefinedColumn("\""+n.GetString_().Sval+"\"", -1)
+				a.undefinedField(v, n.GetString_().Sval, at)
 				return value{}
 			}
 			v = f

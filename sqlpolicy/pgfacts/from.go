@@ -82,8 +82,11 @@ func (a *analysis) fromItem(e *env, n *pg_query.Node, left []item) (*entry, []it
 func (a *analysis) siblings(e *env, left []item, lateral bool) *env {
 	sub := e.inner()
 	sub.sc = &scope{parent: e.sc.parent}
+	beside := append(slices.Clone(e.sc.items), left...)
 	if lateral {
-		sub.sc.items = append(slices.Clone(e.sc.items), left...)
+		sub.sc.items = beside
+	} else {
+		sub.sc.hidden = beside
 	}
 	return sub
 }
@@ -218,7 +221,7 @@ func (a *analysis) join(e *env, j *pg_query.JoinExpr, left []item) (*entry, []it
 	}
 	if j.Quals != nil {
 		on := e.inner()
-		on.sc = &scope{parent: e.sc.parent, items: items}
+		on.sc = &scope{parent: e.sc.parent, items: items, hidden: append(slices.Clone(e.sc.items), left...)}
 		on.level = e.level
 		on.pred = true
 		a.condition(on.place(-1), "a join condition", a.expr(on, j.Quals))

@@ -1,9 +1,7 @@
 package pgfacts
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	pg_query "github.com/pganalyze/pg_query_go/v6"
 
@@ -30,26 +28,9 @@ func (o *one) callProcedure(f *pg_query.FuncCall) error {
 		}
 	}
 	if len(called) == 0 {
-		return undefinedProcedure(schema, base, args, o.at(f.Location))
+		return o.undefinedProcedure(schema, base, args, o.at(f.Location))
 	}
 	o.f.OpenResults = true // its OUT arguments come as one row
 	o.effect(facts.Effect{Action: facts.Call, Verb: "CALL", Functions: called})
 	return nil
-}
-
-func undefinedProcedure(schema, name string, args []value, at int) error {
-	return &facts.Problem{
-		Code: "42883", At: at, Undefined: true,
-		Message: fmt.Sprintf("procedure %s(%s) does not exist", joinName(schema, name), typeList(args)),
-		Hint:    "No procedure matches the given name and argument types. You might need to add explicit type casts.",
-	}
-}
-
-// typeList is the types of arguments as messages name them.
-func typeList(args []value) string {
-	types := make([]string, len(args))
-	for i, v := range args {
-		types[i] = printable(v.typ)
-	}
-	return strings.Join(types, ", ")
 }

@@ -82,6 +82,9 @@ func (e *env) inner() *env { return &env{sc: e.sc, with: e.with, level: &level{}
 type scope struct {
 	parent *scope
 	items  []item
+	// hidden are items that stand beside them and cannot be referenced from
+	// here: errors say so.
+	hidden []item
 }
 
 type item struct {
@@ -127,7 +130,7 @@ func (a *analysis) columnRef(e *env, ref *pg_query.ColumnRef) value {
 		if it := a.relationItem(e.sc, parts, at); it != nil {
 			return a.read(it.whole())
 		}
-		a.missingFrom(parts, at)
+		a.missingFrom(e.sc, parts, at)
 		return value{}
 	case len(parts) == 1:
 		return a.bareColumn(e, parts[0], at)
@@ -135,7 +138,7 @@ func (a *analysis) columnRef(e *env, ref *pg_query.ColumnRef) value {
 	name := parts[len(parts)-1]
 	it := a.relationItem(e.sc, parts[:len(parts)-1], at)
 	if it == nil {
-		a.missingFrom(parts[:len(parts)-1], at)
+		a.missingFrom(e.sc, parts[:len(parts)-1], at)
 		return value{}
 	}
 	if v, found := a.entryColumn(it.entry, name, at); found {
@@ -145,7 +148,7 @@ func (a *analysis) columnRef(e *env, ref *pg_query.ColumnRef) value {
 	if v, ok := a.callOnRow(e, it.whole(), name, at); ok {
 		return v
 	}
-	a.undefinedColumn(parts[len(parts)-2]+"."+name, at)
+	a.undefinedColumn(e.sc, parts[len(parts)-2], name, at)
 	return value{}
 }
 
@@ -168,7 +171,7 @@ func (a *analysis) bareColumn(e *env, name string, at int) value {
 	if it := a.relationItem(e.sc, []string{name}, at); it != nil {
 		return a.read(it.whole())
 	}
-	a.undefinedColumn("\""+name+"\"", at)
+	a.undefinedColumn(e.sc, "", name, at)
 	return value{}
 }
 
@@ -259,17 +262,6 @@ func (a *analysis) relationItem(sc *scope, parts []string, at int) *item {
 	return nil
 }
 
-func (a *analysis) missingFrom(parts []string, at int) {
-	a.fail(&facts.Problem{
-		Code: "42P01", At: at, Undefined: true,
-		Message: fmt.Sprintf("missing FROM-clause entry for table %q", parts[len(parts)-1]),
-	})
-}
-
-func (a *analysis) undefinedColumn(name string, at int) {
-	a.fail(&facts.Problem{Code: "42703", At: at, Undefined: true, Message: "column " + name + " does not exist"})
-}
-
 func (a *analysis) ambiguous(name string, at int) {
 	a.fail(&facts.Problem{Code: "42702", At: at, Message: fmt.Sprintf("column reference %q is ambiguous", name)})
 }
@@ -282,7 +274,7 @@ func (a *analysis) star(e *env, ref *pg_query.ColumnRef) []column {
 	if len(parts) > 0 {
 		it := a.relationItem(e.sc, parts, at)
 		if it == nil {
-			a.missingFrom(parts, at)
+			a.missingFrom(e.sc, parts, at)
 			return nil
 		}
 		out = it.columns

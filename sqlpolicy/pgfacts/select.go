@@ -118,7 +118,7 @@ func (a *analysis) expandStar(q *env, n *pg_query.Node) ([]column, bool) {
 	}
 	if ind := n.GetAIndirection(); ind != nil && len(ind.Indirection) > 0 && ind.Indirection[len(ind.Indirection)-1].GetAStar() != nil {
 		v := a.expr(q, ind.Arg)
-		v = a.indirect(q, v, ind.Indirection[:len(ind.Indirection)-1])
+		v = a.indirect(q, v, ind.Indirection[:len(ind.Indirection)-1], a.at(leftmost(ind.Arg)))
 		if v.set {
 			q.level.sets = true
 		}

@@ -3,6 +3,7 @@ package pgfacts
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	pg_query "github.com/pganalyze/pg_query_go/v6"
 
@@ -59,9 +60,9 @@ func (a *analysis) throughViews(p lineage.Place, d *destination, events []string
 			d.base = nil
 			return
 		}
-		base, index := a.under(r)
+		base, index, why := a.under(r)
 		if base == nil {
-			a.fail(notUnderstood(fmt.Sprintf("writing to the view %q", r.Name), p.At))
+			a.fail(unwritable(r, events, why, p.At))
 			d.base = nil
 			return
 		}
@@ -82,24 +83,63 @@ func fires(r *catalog.Relation, events []string) bool {
 	})
 }
 
+// unwritable is PostgreSQL's refusal to write to a view that is not simple.
+func unwritable(view *catalog.Relation, events []string, why string, at int) *facts.Problem {
+	if why == "" {
+		return notUnderstood(fmt.Sprintf("writing to the view %q", view.Name), at)
+	}
+	what := map[string][2]string{"insert": {"insert into", "inserting into"}, "update": {"update", "updating"}, "delete": {"delete from", "deleting from"}}[events[0]]
+	event := strings.ToUpper(events[0])
+	return &facts.Problem{
+		Code: "55000", At: -1, Message: fmt.Sprintf("cannot %s view %q", what[0], view.Name), Detail: why + " are not automatically updatable.",
+		Hint: fmt.Sprintf("To enable %s the view, provide an INSTEAD OF %s trigger or an unconditional ON %s DO INSTEAD rule.", what[1], event, event),
+	}
+}
+
+// whyUnwritable says which views one is of that PostgreSQL does not write
+// through.
+//
+// Source: view_query_is_auto_updatable in postgres/src/backend/rewrite/rewriteHandler.c.
+func whyUnwritable(s *pg_query.SelectStmt) string {
+	switch {
+	case len(s.DistinctClause) > 0:
+		return "Views containing DISTINCT"
+	case len(s.GroupClause) > 0:
+		return "Views containing GROUP BY"
+	case s.HavingClause != nil:
+		return "Views containing HAVING"
+	case s.Larg != nil:
+		return "Views containing UNION, INTERSECT, or EXCEPT"
+	case s.WithClause != nil:
+		return "Views containing WITH"
+	case s.LimitCount != nil || s.LimitOffset != nil:
+		return "Views containing LIMIT or OFFSET"
+	case len(s.FromClause) != 1 || s.FromClause[0].GetRangeVar() == nil:
+		return "Views that do not select from a single table or view"
+	}
+	return ""
+}
+
 // under is the one relation that a simple view reads, and its columns by the
-// view's.
-func (a *analysis) under(view *catalog.Relation) (*catalog.Relation, []int) {
+// view's; for another view, nil and why, where it is known.
+func (a *analysis) under(view *catalog.Relation) (base *catalog.Relation, index []int, why string) {
 	tree, err := pg_query.Parse(view.Definition)
 	if err != nil || len(tree.Stmts) != 1 {
-		return nil, nil
+		return nil, nil, ""
 	}
 	s := tree.Stmts[0].Stmt.GetSelectStmt()
-	if s == nil || len(s.FromClause) != 1 || s.FromClause[0].GetRangeVar() == nil {
-		return nil, nil
+	if s == nil {
+		return nil, nil, ""
 	}
-	var base *catalog.Relation
+	if why := whyUnwritable(s); why != "" {
+		return nil, nil, why
+	}
 	a.within(view.DefinitionPath, func() { base = a.relation(s.FromClause[0].GetRangeVar()) })
 	if base == nil {
-		return nil, nil
+		return nil, nil, ""
 	}
 	t := a.table(base)
-	index := make([]int, len(view.Columns))
+	index = make([]int, len(view.Columns))
 	for i, c := range a.scan(view).columns {
 		index[i] = -1
 		for _, src := range c.Flow {
@@ -108,17 +148,17 @@ func (a *analysis) under(view *catalog.Relation) (*catalog.Relation, []int) {
 			}
 		}
 	}
-	return base, index
+	return base, index, ""
 }
 
 // assign converts a value to a column's type and records that it is stored.
 func (a *analysis) assign(p lineage.Place, r *catalog.Relation, i int, v value) value {
 	c := r.Columns[i]
 	ref := facts.ColumnRef{Table: a.table(r), Column: i}
-	a.domainCode(p, c.Type)
 	a.touch([]facts.ColumnRef{ref})
 	a.mark(v.consts, lineage.Of(ref))
 	a.hoard(p, v)
+	a.storingCode(p, v, c.Type)
 	if len(v.Flow) == 0 {
 		if v.typ != typeUnknown {
 			v.plain = v.plain && a.family(v.typ) == a.family(c.Type) && c.Mod == ""
@@ -149,6 +189,18 @@ func (a *analysis) assign(p lineage.Place, r *catalog.Relation, i int, v value) 
 		return a.opaque(p, "storing a value that grows", c.Type, v)
 	}
 	return v
+}
+
+// storingCode records the code that converting a value to a type runs where it
+// is stored: the type's own, and that of a cast.
+func (a *analysis) storingCode(p lineage.Place, v value, typ string) {
+	a.domainCode(p, typ)
+	if v.typ == typ || v.typ == typeUnknown || v.typ == "" {
+		return
+	}
+	if u := a.userCast(v, typ); u != nil {
+		a.foreignCast(p, v, u, "storing in the type "+printable(typ))
+	}
 }
 
 // storedAlike says that a value comes from columns of just that type.
