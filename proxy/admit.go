@@ -93,6 +93,11 @@ func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Ti
 	if err != nil {
 		return nil, s.recordProblem(u, err, now)
 	}
+	for i := range a.statements {
+		if p := a.statements[i].Unready; p != nil && u.Kind != protocols.Prepare {
+			return nil, s.recordProblem(u, p, now)
+		}
+	}
 	tickets := make([]*ticket, len(a.statements))
 	seen := s.schemaSeen(u)
 	reads := true // all statements before this one only read

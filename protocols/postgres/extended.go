@@ -126,7 +126,7 @@ func (s *session) bind(body []byte) error {
 		return s.refuseExtended(&wireError{severity: "ERROR", code: "0A000", message: "a statement made by PREPARE can be run by EXECUTE only"}, "")
 	}
 	p := &portal{name: name, stmt: st, formats: formats, params: bindParams(st.types, paramFormats, raw), view: s.view.view,
-		turn: s.turn, described: st.described}
+		turn: s.turn, described: st.described && !st.fetches()}
 	e := &expect{kind: expectBind, portal: p}
 	old, taken := s.portals[name]
 	if !taken || name == "" {
@@ -152,6 +152,16 @@ func (s *session) bind(body []byte) error {
 		return s.up.Control(protocols.ControlOwn, message('B', body))
 	}
 	return wire(s.up.Send(st.ticket, message('B', body)))
+}
+
+// fetches says that the statement's columns are a cursor's: which one's, is
+// known once a portal is bound.
+func (st *statement) fetches() bool {
+	if st.ticket == nil || len(st.ticket.Facts().Effects) == 0 {
+		return false
+	}
+	verb := st.ticket.Facts().Effects[0].Verb
+	return verb == "FETCH" || verb == "MOVE"
 }
 
 func missing(code, what, name string) *wireError {

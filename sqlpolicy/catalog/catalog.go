@@ -337,6 +337,9 @@ type Statement struct {
 	Offset int    // of Text in the whole text, in bytes
 	Facts  *facts.Facts
 	Change *Change // nil where it changes nothing of its session's view
+	// Unready says why it cannot be run as things are, though it can be
+	// prepared: a cursor that it names is not open.
+	Unready *facts.Problem
 	// Volatile says that the facts came from the session's cursors or
 	// prepared statements and must not be cached by text.
 	Volatile bool

@@ -120,6 +120,8 @@ func TestBatches(t *testing.T) {
 		case err != nil:
 			t.Errorf("%s: %v", c.sql, err)
 			continue
+		case st[len(st)-1].Unready != nil:
+			got = st[len(st)-1].Unready.Code
 		default:
 			got = effects(st[len(st)-1].Facts)
 		}

@@ -271,6 +271,9 @@ func (o *one) execute(e *pg_query.ExecuteStmt) error {
 	in := &one{analysis: inner, st: &catalog.Statement{Facts: inner.f}}
 	out, err := in.queries(tree.Stmts[0].Stmt, p.Types)
 	if err != nil {
+		if problem, ok := err.(*facts.Problem); ok {
+			problem.At = -1 // it is a place in another text
+		}
 		return err
 	}
 	inner.finish()
@@ -341,15 +344,16 @@ func (o *one) declare(d *pg_query.DeclareCursorStmt) error {
 }
 
 func (o *one) fetch(s *pg_query.FetchStmt) error {
+	o.st.Volatile = true
 	f, ok := o.view.Cursors[s.Portalname]
 	if !ok {
-		return &facts.Problem{Code: "34000", At: -1, Message: fmt.Sprintf("cursor %q does not exist", s.Portalname)}
+		f = &facts.Facts{}
+		o.st.Unready = &facts.Problem{Code: "34000", At: -1, Message: fmt.Sprintf("cursor %q does not exist", s.Portalname)}
 	}
 	c := *f
 	c.Effects, c.Constants, c.ParamUses = nil, nil, nil
 	*o.f = c
 	o.extra = append(o.extra, f.Uses...)
-	o.st.Volatile = true
 	e := facts.Effect{Action: facts.Read, Verb: "FETCH", Limit: facts.NoLimit}
 	for _, x := range f.Effects {
 		if x.Action == facts.Read {
