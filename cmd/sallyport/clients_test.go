@@ -133,6 +133,9 @@ func TestPsqlScripts(t *testing.T) {
 		"\\crosstabview_missing\nVALUES (1,2)\\gx\n\\timing off\nSHOW server_version;\n",
 		"CREATE PROCEDURE app.half(a int, INOUT b int, OUT c int) LANGUAGE plpgsql AS $$BEGIN c := a / 2; b := b + 1; END$$;\n" +
 			"CALL app.half(8, 1, NULL);\nCALL app.half(8, b => 2, c => NULL);\nCALL app.half(8);\nCALL app.none(8, 'x');\nDROP PROCEDURE app.half;\n",
+		"BEGIN;\nDO $$BEGIN CREATE TEMP TABLE made (a int); END$$;\nSELECT * FROM made;\nCOMMIT;\nDROP TABLE made;\nDO $$BEGIN CREATE TEMP TABLE made (a text); END$$;\nSELECT * FROM made;\n",
+		"CREATE TEMP TABLE parts (a int[], b point);\nINSERT INTO parts (a[1], a[3]) VALUES (1, 3), (4, DEFAULT);\nINSERT INTO parts (a[1:2], a[4]) VALUES ('{1,2}', 4);\n" +
+			"INSERT INTO parts (b[0], b[1]) VALUES (1, 2);\nINSERT INTO parts (a.x) VALUES (1);\nUPDATE parts SET a[2] = 9, b[0] = 5;\nSELECT * FROM parts;\n",
 		"SELECT current_user, session_user;\n",
 	} {
 		if strings.Contains(script, "NOTIFY") {

@@ -32,7 +32,10 @@ func (s *session) currentView(ctx context.Context, fresh bool) (*catalog.View, e
 		return v.view, nil
 	}
 	open := s.status.Load() == 'T' || s.unsynced
-	if open && (v.staleSchema || fresh && v.private) {
+	// What a function or DO has made shows in no statement's words: where a name
+	// is unknown, the open transaction and the temporary schema are looked at.
+	v.staleSession = v.staleSession || fresh
+	if open && (v.staleSchema || fresh && (v.private || v.view != nil && builtinsFirst(v.view))) {
 		if v.view != nil && !builtinsFirst(v.view) {
 			return nil, &wireError{severity: "ERROR", code: "0A000", message: "the schema was changed in this transaction, under a search path that puts other schemas before pg_catalog",
 				hint: "End the transaction, or leave pg_catalog out of search_path, which puts it first."}
