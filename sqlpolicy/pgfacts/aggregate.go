@@ -150,7 +150,7 @@ func (a *analysis) orderedSet(e *env, f *pg_query.FuncCall, schema, name string,
 		a.called(c.String())
 	}
 	if len(callees) == 0 {
-		a.undefinedFunction(schema, name, all, at)
+		a.undefinedFunction(schema, name, all, at, false)
 		return value{}
 	}
 	if len(callees) != 1 || callees[0].schema != "pg_catalog" {

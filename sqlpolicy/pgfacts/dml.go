@@ -91,12 +91,25 @@ func (a *analysis) insertSource(e *env, p lineage.Place, d *destination, targets
 		q := e.inner()
 		q.sc = &scope{parent: e.sc}
 		for _, n := range sel.ValuesLists {
-			rows = append(rows, a.valuesRow(q, d, targets, n.GetList().GetItems()))
+			items := n.GetList().GetItems()
+			if len(items) > len(targets) {
+				a.tooMany(a.at(leftmost(items[len(targets)])))
+				return given
+			}
+			rows = append(rows, a.valuesRow(q, d, targets, items))
 		}
 	} else {
 		sub := e.inner()
 		body := a.statement(sub, s.SelectStmt)
 		if body == nil {
+			return given
+		}
+		if len(body.columns) > len(targets) {
+			at := p.At
+			if sel != nil && len(sel.TargetList) == len(body.columns) {
+				at = a.at(leftmost(sel.TargetList[len(targets)].GetResTarget().GetVal()))
+			}
+			a.tooMany(at)
 			return given
 		}
 		rows = [][]value{columnValues(body.columns)}
@@ -114,8 +127,8 @@ func (a *analysis) insertRows(e *env, p lineage.Place, d *destination, targets [
 		j := d.index[to.at]
 		var values []value
 		for _, row := range rows {
-			if len(row) > len(targets) {
-				a.fail(&facts.Problem{Code: "42601", At: p.At, Message: "INSERT has more expressions than target columns"})
+			if len(row) > len(targets) { // of MERGE, or by a row's fields
+				a.tooMany(p.At)
 				return given
 			}
 			if i >= len(row) {
@@ -139,6 +152,10 @@ func (a *analysis) insertRows(e *env, p lineage.Place, d *destination, targets [
 		}
 	}
 	return given
+}
+
+func (a *analysis) tooMany(at int) {
+	a.fail(&facts.Problem{Code: "42601", At: at, Message: "INSERT has more expressions than target columns"})
 }
 
 // computedColumn is PostgreSQL's refusal to write to a view's column that is

@@ -14,11 +14,16 @@ import (
 
 // The errors of names that mean nothing, in PostgreSQL's own words.
 
-func (a *analysis) undefinedFunction(schema, name string, args []value, at int) {
+// undefinedFunction: ordered says that the call is an aggregate's, by ORDER BY
+// among its arguments.
+func (a *analysis) undefinedFunction(schema, name string, args []value, at int, ordered bool) {
 	p := &facts.Problem{
 		Code: "42883", At: at, Undefined: true,
 		Message: fmt.Sprintf("function %s(%s) does not exist", joinName(schema, name), a.typeList(args)),
 		Hint:    "No function matches the given name and argument types. You might need to add explicit type casts.",
+	}
+	if ordered {
+		p.Hint = "No aggregate function matches the given name and argument types. Perhaps you misplaced ORDER BY; ORDER BY must appear after all regular arguments of the aggregate."
 	}
 	types := make([]string, len(args))
 	for i, v := range args {
