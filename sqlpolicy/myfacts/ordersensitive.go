@@ -72,7 +72,9 @@ func sensitive(s *ast.SelectStmt) (out []order) {
 				out = append(out, by(x.Order))
 			}
 		case *ast.WindowFuncExpr:
-			out = append(out, window(&x.Spec))
+			if !countsAll(s, x) {
+				out = append(out, window(&x.Spec))
+			}
 		}
 		return true
 	})
@@ -80,6 +82,24 @@ func sensitive(s *ast.SelectStmt) (out []order) {
 		out = append(out, order{})
 	}
 	return out
+}
+
+// countsAll says that a window function counts the rows of whole partitions:
+// alike in whatever order they come.
+func countsAll(s *ast.SelectStmt, x *ast.WindowFuncExpr) bool {
+	var whole func(w *ast.WindowSpec) bool
+	whole = func(w *ast.WindowSpec) bool {
+		if w.OrderBy != nil || w.Frame != nil {
+			return false
+		}
+		for i := range s.WindowSpecs {
+			if k := &s.WindowSpecs[i]; k != w && k.Name.L != "" && (k.Name.L == w.Name.L || k.Name.L == w.Ref.L) {
+				return whole(k)
+			}
+		}
+		return w.Name.L == "" && w.Ref.L == ""
+	}
+	return strings.EqualFold(x.Name, "count") && whole(&x.Spec)
 }
 
 // loose says that a grouped query shows a column that it is not grouped by: of
