@@ -63,7 +63,8 @@ type Engine struct {
 	broken atomic.Pointer[string] // why the last reload was refused
 
 	failures identity.Failures
-	issuers  map[OIDC]*identity.Issuer // of the goroutine that reloads
+	issuers  map[OIDC]*identity.Issuer // of whoever reloads
+	reloads  sync.Mutex                // held to reload
 
 	vault *upstream.Vault
 	roles []*upstream.Role // logins that the secret store makes

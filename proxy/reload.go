@@ -54,8 +54,10 @@ func (e *Engine) watch(ctx context.Context) {
 // Reload reads policy and configuration again. A broken file is refused with
 // its reason, and what is in force stays. Policy and identities take effect
 // at the next statement and login; other changes of the configuration at the
-// next start.
+// next start. It is safe for concurrent use.
 func (e *Engine) Reload() {
+	e.reloads.Lock()
+	defer e.reloads.Unlock()
 	policy, err := sqlpolicy.Load(e.config.Policy)
 	if err != nil {
 		e.refuseReload(err)
