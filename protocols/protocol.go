@@ -247,7 +247,8 @@ type Ticket interface {
 	// Bind checks a result's columns, as the upstream announces them, against
 	// what was decided and returns a mask for each, nil for clear. An error
 	// ends the statement. Bind also repeats the check that the schema is
-	// still the one decided on. It may be called again for the same columns.
+	// still the one decided on. It may be called again for the same columns,
+	// which must not be changed afterwards.
 	Bind(columns []ResultColumn) ([]*mask.Mask, error)
 	// Row counts a row of that many bytes before it is written to the client,
 	// charges budgets, and says whether Keep wants its cells.

@@ -31,12 +31,18 @@ func (s *session) admit(ctx context.Context, u protocols.Unit, madeUnder *sqlpol
 	if !u.InTransaction && !u.Pending {
 		s.settled()
 	}
+	if t := s.preparedAgain(&u); t != nil {
+		return t.handed[:], nil
+	}
 	tickets, err := s.decideUnit(ctx, &u, began, madeUnder)
 	if err != nil {
 		return nil, err
 	}
 	verdict, worst := strictest(tickets)
 	if u.Kind == protocols.Prepare && verdict == facts.Allow {
+		if len(tickets) == 1 && tickets[0].memo != nil && !tickets[0].statement.Volatile {
+			s.prepared.Store(tickets[0])
+		}
 		return handOut(tickets), nil // nothing runs yet: recorded when it does
 	}
 	for _, t := range tickets {
@@ -79,6 +85,20 @@ func (s *session) admit(ctx context.Context, u protocols.Unit, madeUnder *sqlpol
 	return handOut(tickets), nil
 }
 
+// preparedAgain is the ticket of the same text, where it was what the session
+// prepared last and all that its decision depends on is as it was. Such a
+// ticket is never spent, and what runs under it is decided by itself.
+func (s *session) preparedAgain(u *protocols.Unit) *ticket {
+	if u.Kind != protocols.Prepare {
+		return nil
+	}
+	t := s.prepared.Load()
+	if t == nil || t.text != u.Text || t.view != u.View || t.policy != s.engine.policy.Load() || t.inTransaction != u.InTransaction || t.seen != s.schemaSeen(u) || t.spent.Load() {
+		return nil
+	}
+	return t
+}
+
 // decideUnit analyses a unit and decides each of its statements. Its error
 // has been recorded, but for ErrPolicyChanged.
 func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Time, madeUnder *sqlpolicy.Policy) ([]*ticket, error) {
@@ -98,7 +118,7 @@ func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Ti
 			return nil, s.recordProblem(u, p, now)
 		}
 	}
-	tickets := make([]*ticket, len(a.statements))
+	var tickets []*ticket
 	seen := s.schemaSeen(u)
 	reads := true // all statements before this one only read
 	for i := range a.statements {
@@ -107,7 +127,10 @@ func (s *session) decideUnit(ctx context.Context, u *protocols.Unit, now time.Ti
 			return nil, s.engine.unrecorded(err)
 		}
 		t.seen = seen
-		tickets[i] = t
+		if i == 0 {
+			tickets = t.alone[:0:min(1, len(a.statements))]
+		}
+		tickets = append(tickets, t)
 		if err := s.decideMore(ctx, u, t, reads); err != nil {
 			return nil, s.recordProblem(u, err, now)
 		}
@@ -128,10 +151,10 @@ func (s *session) decideMore(ctx context.Context, u *protocols.Unit, t *ticket, 
 		if err != nil {
 			return s.engine.unrecorded(err)
 		}
-		t.input.Spent = spent
+		t.budgets = spent
 	}
 	if d.PlanWanted {
-		t.input.Plan = &facts.Plan{}
+		t.plan = &facts.Plan{}
 		if u.Plan != nil && t.facts.Plannable && reads {
 			text := t.facts.PlanText
 			if text == "" {
@@ -142,10 +165,10 @@ func (s *session) decideMore(ctx context.Context, u *protocols.Unit, t *ticket, 
 				return err
 			}
 			plan.Rows = min(plan.Rows, readAtMost(t.facts)) // MySQL's plans know nothing of LIMIT
-			t.input.Plan = &plan
+			t.plan = &plan
 		}
 	}
-	t.decision = t.policy.Decide(t.input)
+	t.decision = t.policy.Decide(t.input())
 	return nil
 }
 
@@ -186,6 +209,9 @@ func strictest(tickets []*ticket) (facts.Verdict, *ticket) {
 // unparsedFacts stand for a text that the parser did not understand, where the
 // policy may let it pass all the same.
 func unparsedFacts(err error, policy *sqlpolicy.Policy, u *protocols.Unit) *catalog.Statement {
+	if err == nil {
+		return nil
+	}
 	var p *facts.Problem
 	if policy.Unparsed == facts.Deny || !errors.As(err, &p) || !p.Unparsed {
 		return nil
@@ -205,7 +231,7 @@ func (s *session) schemaSeen(u *protocols.Unit) *schemaSeen {
 	if u.View == nil {
 		return &schemaSeen{}
 	}
-	c := s.target.catalog(s.database)
+	c := s.schema()
 	own := int64(0)
 	if s.altering.Load() {
 		own = 1
@@ -220,9 +246,12 @@ func (s *session) schemaSeen(u *protocols.Unit) *schemaSeen {
 }
 
 func handOut(tickets []*ticket) []protocols.Ticket {
-	out := make([]protocols.Ticket, len(tickets))
-	for i, t := range tickets {
-		out[i] = t
+	if len(tickets) == 0 {
+		return nil
+	}
+	out := tickets[0].handed[:0]
+	for _, t := range tickets {
+		out = append(out, t)
 	}
 	return out
 }
@@ -230,7 +259,6 @@ func handOut(tickets []*ticket) []protocols.Ticket {
 // analyse returns the unit's statements with their facts, from the cache
 // where nothing has changed that they depend on.
 func (s *session) analyse(u *protocols.Unit) (*analysed, error) {
-	limits := (&host{target: s.target}).Limits()
 	d := s.target.dialect
 	switch {
 	case u.Problem != nil:
@@ -246,30 +274,46 @@ func (s *session) analyse(u *protocols.Unit) (*analysed, error) {
 		}
 		return newAnalysed([]catalog.Statement{{Text: fmt.Sprintf("function call %d", u.Function), Facts: f}})
 	}
+	names, policy := s.scope(u.View), s.engine.policy.Load()
+	if last := s.lastRead.Load(); last != nil && last.names == names && last.policy == policy && last.text == u.Text {
+		return last.analysed, nil
+	}
+	limits := (&host{target: s.target}).Limits()
 	if len(u.Text) > limits.Statement {
 		return nil, &facts.Problem{Code: "54000", At: -1, Message: fmt.Sprintf("the statement has %d bytes, at most %d are let pass", len(u.Text), limits.Statement)}
 	}
-	names := s.scope(u.View)
-	if a := s.target.cache.get(key{scope: names, text: u.Text}); a != nil {
+	if a := s.target.cache.get(key{scope: names.scope, text: u.Text}); a != nil {
+		s.lastRead.Store(&lastRead{names: names, text: u.Text, policy: policy, analysed: a})
 		return a, nil
 	}
-	return s.target.cache.analyse(names, u.Text, d, func() ([]catalog.Statement, error) { return d.Analyse(u.View, u.Text, limits) })
+	return s.target.cache.analyse(names.scope, u.Text, d, func() ([]catalog.Statement, error) { return d.Analyse(u.View, u.Text, limits) })
 }
 
 // scope is the view's, made anew only for another view.
-func (s *session) scope(v *catalog.View) scope {
+func (s *session) scope(v *catalog.View) *viewScope {
 	last := s.lastScope.Load()
 	if last == nil || last.view != v {
 		last = &viewScope{view: v, scope: scopeOf(v)}
 		s.lastScope.Store(last)
+		s.lastRead.Store(nil) // they hold the view before
+		s.prepared.Store(nil)
 	}
-	return last.scope
+	return last
+}
+
+// lastRead is the text that the session's last cached analysis was for: the
+// same one is prepared, executed and asked again.
+type lastRead struct {
+	names    *viewScope
+	text     string
+	policy   *sqlpolicy.Policy // whose limits the text was within
+	analysed *analysed
 }
 
 // decide makes the ticket of one statement, with its decision.
 func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analysed, i int, now time.Time) (*ticket, error) {
 	st := &a.statements[i]
-	t := &ticket{session: s, statement: st, text: a.text(i, u.Text), unit: u.Kind, issued: now, policy: policy, rowsRead: s.rows.Load()}
+	t := &ticket{session: s, statement: st, text: a.text(i, u.Text), unit: u.Kind, params: u.Params, inTransaction: u.InTransaction, issued: now, policy: policy, rowsRead: s.rows.Load()}
 	t.facts = st.Facts
 	if u.Kind == protocols.Execute {
 		t.facts = st.Facts.Bind(u.Params)
@@ -280,17 +324,12 @@ func (s *session) decide(policy *sqlpolicy.Policy, u *protocols.Unit, a *analyse
 	}
 	if u.View != nil {
 		t.view = u.View
-		t.catalogs = s.target.catalog(s.database)
+		t.catalogs = s.schema()
 	}
 	if u.Kind == protocols.Operation { // nothing is announced by an upstream
 		for _, o := range t.facts.Outputs {
 			t.columns = append(t.columns, o.Name)
 		}
-	}
-	t.input = sqlpolicy.Input{
-		Identity: s.identity, Facts: t.facts, Text: t.text, Params: u.Params, InTransaction: u.InTransaction, Now: now,
-		Prepare: u.Kind == protocols.Prepare,
-		Session: facts.Session{ID: s.id, Target: s.target.config.Name, Protocol: s.target.protocol.Name, Database: s.database, RowsRead: t.rowsRead, Started: s.started},
 	}
 	return t, s.decision(t)
 }
@@ -365,11 +404,11 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 	*e = replay.Event{
 		Type: replay.TypeStatement, At: now, ID: t.id, Kind: kinds[u.Kind], Policy: t.policy.Hash,
 		Text: text, Params: params,
-		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.input.Plan, Spent: spentByName(t.policy, t.decision.Budgets, t.input.Spent),
+		Facts: raw, Decision: decision, InTransaction: u.InTransaction, RowsRead: t.rowsRead, Plan: t.plan, Spent: spentByName(t.policy, t.decision.Budgets, t.budgets),
 	}
 	if u.View != nil {
 		e.Role, e.SearchPath, e.Settings = u.View.Role, u.View.SearchPath, string(u.View.Settings)
-		if e.Catalog, err = s.engine.storeCatalog(u.View.Catalog); err != nil {
+		if e.Catalog, err = s.storeCatalog(u.View); err != nil {
 			return s.engine.unrecorded(err)
 		}
 	}
@@ -377,6 +416,18 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 		return s.engine.unrecorded(err)
 	}
 	return nil
+}
+
+// storeCatalog keeps a view's schema for the record, and says by which hash.
+func (s *session) storeCatalog(v *catalog.View) (hash string, err error) {
+	names := s.scope(v)
+	if stored := names.stored.Load(); stored != nil {
+		return *stored, nil
+	}
+	if hash, err = s.engine.storeCatalog(v.Catalog); err == nil {
+		names.stored.Store(&hash)
+	}
+	return hash, err
 }
 
 // spentByName is what the decision knew of budgets, as the record keeps it.

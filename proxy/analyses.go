@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"weak"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
@@ -64,8 +65,9 @@ func scopeOf(v *catalog.View) scope {
 
 // viewScope remembers what the last view's scope was.
 type viewScope struct {
-	view  *catalog.View
-	scope scope
+	view   *catalog.View
+	scope  scope
+	stored atomic.Pointer[string] // the hash that its schema is kept under
 }
 
 // analyses caches analyses by their inputs. It keeps two generations: what was

@@ -44,13 +44,14 @@ func (s *session) decision(t *ticket) error {
 	if t.unit == protocols.Operation {
 		return s.operations.decide(t)
 	}
-	k := decidedKey{facts: t.facts, policy: t.policy, inTransaction: t.input.InTransaction, prepare: t.input.Prepare}
+	k := decidedKey{facts: t.facts, policy: t.policy, inTransaction: t.inTransaction, prepare: t.unit == protocols.Prepare}
 	if t.memo = s.decisions[k]; t.memo != nil {
 		t.decision = t.memo.decision
 		return nil
 	}
-	t.decision = t.policy.Decide(t.input)
-	if t.unit == protocols.FunctionCall || t.rawFacts == nil || !t.policy.Steady(&t.input, t.decision) {
+	in := t.input()
+	t.decision = t.policy.Decide(in)
+	if t.unit == protocols.FunctionCall || t.rawFacts == nil || !t.policy.Steady(&in, t.decision) {
 		// Facts that are the unit's own, or those with bound parameters, do not come again.
 		return nil
 	}
@@ -88,8 +89,9 @@ func (o *decidedOperations) decide(t *ticket) error {
 		t.decision = t.memo.decision
 		return nil
 	}
-	t.decision = t.policy.Decide(t.input)
-	if len(t.rawFacts) > maxDecidedFacts || !t.policy.Steady(&t.input, t.decision) {
+	in := t.input()
+	t.decision = t.policy.Decide(in)
+	if len(t.rawFacts) > maxDecidedFacts || !t.policy.Steady(&in, t.decision) {
 		return nil
 	}
 	raw, err := json.Marshal(t.decision)
@@ -113,16 +115,21 @@ func (t *ticket) remembered(columns []protocols.ResultColumn) ([]*mask.Mask, boo
 		return nil, false
 	}
 	b := t.memo.bound.Load()
-	if b == nil || !slices.Equal(b.columns, columns) {
+	if b == nil || !oneSlice(b.columns, columns) && !slices.Equal(b.columns, columns) {
 		return nil, false
 	}
 	t.columns = b.names
 	return b.masks, true
 }
 
+// oneSlice says that both are the same memory.
+func oneSlice[T any](a, b []T) bool {
+	return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0]
+}
+
 func (t *ticket) remember(columns []protocols.ResultColumn, masks []*mask.Mask) {
 	if t.memo != nil {
-		t.memo.bound.Store(&boundColumns{columns: slices.Clone(columns), names: t.columns, masks: masks})
+		t.memo.bound.Store(&boundColumns{columns: columns, names: t.columns, masks: masks})
 	}
 }
 

@@ -170,8 +170,8 @@ func (s *session) request(u *protocols.Unit, tickets []*ticket, binding approval
 		for _, x := range d.Refusals {
 			reasons = append(reasons, x.Message)
 		}
-		if t.input.Plan != nil && t.input.Plan.Known {
-			r.Plan = t.input.Plan
+		if t.plan != nil && t.plan.Known {
+			r.Plan = t.plan
 		}
 	}
 	r.Text = strings.Join(texts, ";\n")

@@ -35,7 +35,10 @@ type session struct {
 	// change will be seen.
 	altering   atomic.Bool
 	lastScope  atomic.Pointer[viewScope]
-	lastSeen   *schemaSeen // of the last unit with a view; of the goroutine that admits
+	lastRead   atomic.Pointer[lastRead]
+	catalogs   atomic.Pointer[catalogs] // of the database, once they were asked for
+	lastSeen   *schemaSeen              // of the last unit with a view; of the goroutine that admits
+	prepared   atomic.Pointer[ticket]   // of the last text that was prepared, under a steady decision
 	decisions  map[decidedKey]*decided
 	operations decidedOperations
 
@@ -59,8 +62,18 @@ func (s *session) Dial(ctx context.Context) (protocols.Upstream, error) {
 	return s.target.upstream.DialGate(ctx, s)
 }
 
+// schema is where the database's schema is kept.
+func (s *session) schema() *catalogs {
+	c := s.catalogs.Load()
+	if c == nil {
+		c = s.target.catalog(s.database)
+		s.catalogs.Store(c)
+	}
+	return c
+}
+
 func (s *session) Catalog(ctx context.Context, fresh bool) (*catalog.Catalog, error) {
-	c, err := s.target.catalog(s.database).get(ctx, fresh)
+	c, err := s.schema().get(ctx, fresh)
 	if err != nil {
 		s.engine.log.Error().Err(err).Str("target", s.target.config.Name).Msg("reading the schema")
 		return nil, &protocols.Denial{Kind: protocols.DenyUnavailable, Message: "the schema of the upstream cannot be read",
@@ -163,7 +176,7 @@ func (s *session) altered(c *catalogs) int64 {
 // settled notes that the session has no transaction open.
 func (s *session) settled() {
 	if s.altering.Swap(false) {
-		c := s.target.catalog(s.database)
+		c := s.schema()
 		c.changed()
 		c.altering.Add(-1)
 	}

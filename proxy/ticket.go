@@ -27,12 +27,17 @@ type ticket struct {
 	text      string
 	facts     *facts.Facts
 	rawFacts  json.RawMessage
-	input     sqlpolicy.Input
 	decision  *facts.Decision
 	policy    *sqlpolicy.Policy
 	memo      *decided // of a steady decision
-	rowsRead  int64
 	issued    time.Time
+
+	// What the decision depends on besides, as input puts it together.
+	params        []facts.Param
+	rowsRead      int64
+	plan          *facts.Plan
+	budgets       []facts.Spent
+	inTransaction bool
 
 	view     *catalog.View
 	catalogs *catalogs
@@ -47,6 +52,20 @@ type ticket struct {
 	meters  []meter            // of the budgets that the rows are charged to
 	usage   *facts.Usage       // of a model's answer
 	granted []facts.Need       // what people have let pass, where it was held
+
+	// Where a unit of one statement keeps its slices of tickets.
+	alone  [1]*ticket
+	handed [1]protocols.Ticket
+}
+
+// input is what the statement is decided by.
+func (t *ticket) input() sqlpolicy.Input {
+	s := t.session
+	return sqlpolicy.Input{
+		Identity: s.identity, Facts: t.facts, Text: t.text, Params: t.params, InTransaction: t.inTransaction, Now: t.issued,
+		Prepare: t.unit == protocols.Prepare, Plan: t.plan, Spent: t.budgets,
+		Session: facts.Session{ID: s.id, Target: s.target.config.Name, Protocol: s.target.protocol.Name, Database: s.database, RowsRead: t.rowsRead, Started: s.started},
+	}
 }
 
 // schemaSeen is what tickets know of the schema. Those of a session share it
@@ -151,7 +170,7 @@ func (t *ticket) decideAgain() error {
 	}
 	a, err := t.session.analyse(&u)
 	if err == nil && len(a.statements) == 1 {
-		in := t.input
+		in := t.input()
 		in.Facts = a.statements[0].Facts
 		if t.unit == protocols.Execute {
 			in.Facts = in.Facts.Bind(in.Params)
