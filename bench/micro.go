@@ -16,6 +16,8 @@ import (
 var micros = []struct{ name, pkg, bench string }{
 	{"relay a row of 5 columns", "./protocols/postgres", "BenchmarkRelay"},
 	{"the same, one masked", "./protocols/postgres", "BenchmarkMaskRow"},
+	{"a prepared statement on PostgreSQL's wire", "./protocols/postgres", "BenchmarkPrepared"},
+	{"the same with a Parse before it", "./protocols/postgres", "BenchmarkExtended"},
 	{"decide over two rules", "./sqlpolicy", "BenchmarkDecide"},
 	{"record a statement, its row and end", "./replay", "BenchmarkStatement"},
 	{"a known statement with new constants", "./proxy", "BenchmarkAnalyse"},

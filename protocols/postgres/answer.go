@@ -1,9 +1,9 @@
 package postgres
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 )
@@ -130,8 +130,14 @@ func (s *session) acknowledged(e *expect, want expectKind, typ byte, body []byte
 	if e.kind != want {
 		return errProtocol(typ, e)
 	}
-	s.q.pop()
-	if e.swallow {
+	if e.stmt != nil {
+		e.stmt.old = nil // nothing is undone any more
+	}
+	if e.portal != nil {
+		e.portal.old, e.portal.cursor = nil, nil
+	}
+	swallow := e.swallow
+	if s.q.pop(); swallow {
 		return nil
 	}
 	return s.pass(typ, body)
@@ -190,7 +196,7 @@ func (s *session) scrubbing() bool {
 
 // finish ends the ticket of the result that has come.
 func (s *session) finish(e *expect, o protocols.Outcome) error {
-	s.res = nil
+	s.endRows()
 	t := e.ticket()
 	if t == nil {
 		return nil
@@ -198,15 +204,22 @@ func (s *session) finish(e *expect, o protocols.Outcome) error {
 	if t.Decision().Scrub {
 		s.scrub = true // until the transaction ends: constraints may be deferred
 	}
-	if o.Code == "" && !o.Skipped && !o.Lost && t.Change() != nil {
-		s.q.later(func() { s.succeed(t) }, true)
-	} else if t.Change() != nil {
-		s.q.later(func() {}, true)
+	if t.Change() != nil {
+		var then effect = noEffect{}
+		if o.Code == "" && !o.Skipped && !o.Lost {
+			then = effectFunc(func() { s.succeed(t) })
+		}
+		s.q.later(then, true)
 	}
 	s.q.advance(e)
 	s.executed++
 	return wire(t.Done(o))
 }
+
+// largestTag bounds a command tag, in bytes: PostgreSQL's are shorter.
+//
+// Source: COMPLETION_TAG_BUFSIZE in postgres/src/include/tcop/cmdtag.h.
+const largestTag = 64
 
 // completed ends one statement's result.
 func (s *session) completed(e *expect, typ byte, body []byte) error {
@@ -218,19 +231,22 @@ func (s *session) completed(e *expect, typ byte, body []byte) error {
 	}
 	s.copy.Store(nil)
 	if typ == 's' {
-		s.res = nil
+		s.endRows()
 		s.q.pop()
 		return s.pass(typ, body)
 	}
-	tag := strings.TrimSuffix(string(body), "\x00")
-	if err := s.finish(e, protocols.Outcome{Tag: tag}); err != nil {
+	if tag := bytes.TrimSuffix(body, []byte{0}); string(tag) != s.tag {
+		s.tag = string(tag[:min(len(tag), largestTag)])
+	}
+	if err := s.finish(e, protocols.Outcome{Tag: s.tag}); err != nil {
 		return err
 	}
 	if e.kind == expectExecute {
 		if p := e.portal; p != nil {
-			s.q.later(func() { p.done = true }, false)
+			s.q.popWith(outcome{effect: (*finished)(p)})
+		} else {
+			s.q.pop()
 		}
-		s.q.pop()
 	}
 	return s.pass(typ, body)
 }
@@ -297,14 +313,11 @@ func (s *session) ready(e *expect, body []byte) error {
 	s.executed = 0
 	if body[0] == 'I' {
 		s.scrub = false
-		turn := e.turn
-		s.q.later(func() { s.transactionEnded(turn) }, false)
+		s.q.popWith(outcome{turn: e.turn})
+	} else {
+		s.q.pop()
 	}
-	if err := s.pass('Z', body); err != nil {
-		return err
-	}
-	s.q.pop()
-	return nil
+	return s.pass('Z', body)
 }
 
 // parameterTypes notes the types of a statement's parameters.
@@ -321,7 +334,7 @@ func (s *session) parameterTypes(e *expect, body []byte) error {
 		return errors.New("malformed ParameterDescription from the upstream")
 	}
 	if st := e.stmt; st != nil {
-		s.q.later(func() { st.types = types }, false)
+		s.q.later(effectFunc(func() { st.types = types }), false)
 	}
 	return s.pass('t', body)
 }
@@ -332,7 +345,7 @@ func (s *session) description(e *expect, typ byte, body []byte) error {
 	var cols []column
 	if typ == 'T' {
 		var err error
-		if cols, err = parseColumns(body); err != nil {
+		if cols, err = s.last.read(body); err != nil {
 			return err
 		}
 	} else {
@@ -341,13 +354,13 @@ func (s *session) description(e *expect, typ byte, body []byte) error {
 	switch e.kind {
 	case expectDescribe:
 		if e.stmt != nil {
-			e.stmt.columns = cols
+			e.stmt.columns, e.stmt.formatted = cols, nil
 		}
 		if e.portal != nil {
 			e.portal.columns = cols
 		}
-		s.q.pop()
-		if e.swallow {
+		swallow := e.swallow
+		if s.q.pop(); swallow {
 			return nil
 		}
 	case expectQuery:

@@ -2,13 +2,11 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
-	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -24,6 +22,7 @@ const refusedText = "sallyport refused this statement"
 func (s *session) ask(ctx context.Context) error {
 	for {
 		if s.cr.buffered() == 0 {
+			s.trim()
 			if err := s.up.Flush(); err != nil {
 				return err
 			}
@@ -51,7 +50,7 @@ func (s *session) askError(ctx context.Context, err error) error {
 }
 
 func (s *session) askOne(ctx context.Context, typ byte, n int) error {
-	s.q.catchUp()
+	s.q.catchUp(s)
 	switch typ {
 	case 'X':
 		return errTerminate
@@ -88,7 +87,10 @@ func (s *session) askOne(ctx context.Context, typ byte, n int) error {
 		if len(body) > 0 {
 			return s.refuseExtended(failure("08P01", "invalid message format"), "")
 		}
-		return s.forward(protocols.ControlFlush, &expect{}, message('H'))
+		if err := s.up.Control(protocols.ControlFlush, flushMessage); err != nil {
+			return err
+		}
+		return s.up.Flush()
 	case 'S':
 		return s.sync(body)
 	case 'F':
@@ -102,15 +104,13 @@ func (s *session) askOne(ctx context.Context, typ byte, n int) error {
 	return fatal("08P01", "invalid frontend message type "+strconv.Itoa(int(typ)), "")
 }
 
-// forward sends a control message with what it will be answered with. Flush
-// has no answer.
+var (
+	flushMessage = message('H')
+	syncMessage  = message('S')
+)
+
+// forward sends a control message with what it will be answered with.
 func (s *session) forward(kind protocols.Control, e *expect, msg []byte) error {
-	if kind == protocols.ControlFlush {
-		if err := s.up.Control(kind, msg); err != nil {
-			return err
-		}
-		return s.up.Flush()
-	}
 	if !s.q.push(e) {
 		return nil
 	}
@@ -121,18 +121,15 @@ func (s *session) forward(kind protocols.Control, e *expect, msg []byte) error {
 // decision may depend on it. ok is false where the message is to be dropped:
 // the pipeline has failed.
 func (s *session) settle(all bool) (ok bool, err error) {
-	s.q.mu.Lock()
-	need := len(s.q.list) > 0 && (all || s.q.changes > 0)
-	failed := s.q.failed
-	s.q.mu.Unlock()
-	if failed {
+	if s.q.failed.Load() {
 		return false, nil
 	}
-	if !need {
+	if s.q.head() == nil || !all && s.q.changes.Load() == 0 {
+		s.q.catchUp(s) // what was outstanding a moment ago
 		return true, nil
 	}
 	if s.unsynced {
-		if err := s.up.Control(protocols.ControlFlush, message('H')); err != nil {
+		if err := s.up.Control(protocols.ControlFlush, flushMessage); err != nil {
 			return false, err
 		}
 	}
@@ -143,14 +140,13 @@ func (s *session) settle(all bool) (ok bool, err error) {
 	if !open {
 		return false, errUpstreamEnds
 	}
-	s.q.catchUp()
+	s.q.catchUp(s)
 	return !failed, nil
 }
 
 // admit asks the engine, with a fresher schema once where a name was unknown.
 func (s *session) admit(ctx context.Context, u protocols.Unit, params []bound) ([]protocols.Ticket, error) {
-	u.Fresh = func(ctx context.Context) (*catalog.View, error) { return s.currentView(ctx, s.status.Load() != 'E') }
-	u.Plan = func(ctx context.Context, text string) (facts.Plan, error) { return s.plan(text, params) }
+	a := s.askWith(&u, params)
 	for fresh := false; ; fresh = true {
 		view, err := s.currentView(ctx, fresh)
 		if err != nil {
@@ -158,14 +154,18 @@ func (s *session) admit(ctx context.Context, u protocols.Unit, params []bound) (
 		}
 		u.View = view
 		u.InTransaction, u.Pending = s.status.Load() != 'I', s.unsynced
-		ctx, done := s.watchHold(ctx, &u)
-		tickets, err := s.sess.Admit(ctx, u)
-		done()
-		var p *facts.Problem
-		if fresh || !errors.As(err, &p) || !p.Undefined || s.status.Load() == 'E' {
+		tickets, err := s.sess.Admit(a.context(ctx), u)
+		s.holdEnded(ctx)
+		if err == nil || fresh || !undefined(err) || s.status.Load() == 'E' {
 			return tickets, err
 		}
 	}
+}
+
+// undefined says that a name is not known, which a fresher schema may have.
+func undefined(err error) bool {
+	var p *facts.Problem
+	return errors.As(err, &p) && p.Undefined
 }
 
 // query is a simple query: all its statements are decided before any is
@@ -179,7 +179,7 @@ func (s *session) query(ctx context.Context, body []byte) error {
 	if e := f.malformed(); e != nil {
 		return s.refuseQuery(e, "")
 	}
-	msg := message('Q', body) // what is decided on is what is sent: a hold reads the client ahead, over body
+	msg := s.askFor('Q', body)
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.Query, Text: text}, nil)
 	if err != nil {
 		return s.refuseQuery(err, text)
@@ -189,7 +189,9 @@ func (s *session) query(ctx context.Context, body []byte) error {
 	if len(tickets) == 0 { // nothing but comments: answered as the upstream would
 		return s.answerHere(message('I'))
 	}
-	if err := s.expectTickets(&expect{kind: expectQuery, tickets: tickets}); err != nil {
+	e := s.q.expect(expectQuery)
+	e.tickets = tickets
+	if err := s.expectTickets(e); err != nil {
 		return err
 	}
 	for _, t := range tickets[1:] { // first: once the text is out, they may be spent at any time
@@ -224,7 +226,9 @@ func (s *session) refuseQuery(err error, text string) error {
 		return s.answerHere(appendError(nil, w))
 	}
 	s.unsynced = false
-	if err := s.expectTickets(&expect{kind: expectQuery, refused: w}); err != nil {
+	e := s.q.expect(expectQuery)
+	e.refused = w
+	if err := s.expectTickets(e); err != nil {
 		return err
 	}
 	return s.up.Control(protocols.ControlRefuse, message('Q', appendString(nil, refusedText)))
@@ -247,14 +251,15 @@ func (s *session) refuseExtended(err error, text string) error {
 
 // refuseBy does so under a statement's name; undo is for where the upstream
 // does not get as far.
-func (s *session) refuseBy(name string, err error, text string, undo func()) error {
+func (s *session) refuseBy(name string, err error, text string, undo effect) error {
 	w := toWire(err, text)
 	if w.severity == "FATAL" {
 		return w
 	}
 	s.unsynced = true
 	b := appendString(appendString(nil, name), refusedText)
-	e := &expect{kind: expectParse, refused: w, undo: undo, failed: func() {}}
+	e := s.q.expect(expectParse)
+	e.refused, e.undo, e.failed = w, undo, noEffect{}
 	return s.forward(protocols.ControlRefuse, e, message('P', append(b, 0, 0)))
 }
 
@@ -270,7 +275,9 @@ func (s *session) sync(body []byte) error {
 		return nil // as PostgreSQL does while it copies in
 	}
 	s.turn++
-	return s.forward(protocols.ControlSync, &expect{kind: expectSync, turn: s.turn}, message('S'))
+	e := s.q.expect(expectSync)
+	e.turn = s.turn
+	return s.forward(protocols.ControlSync, e, syncMessage)
 }
 
 // call is the function-call fast path.
@@ -283,12 +290,14 @@ func (s *session) call(ctx context.Context, body []byte) error {
 	if f.bad {
 		return s.refuseQuery(f.malformed(), "")
 	}
-	msg := message('F', body) // as in query
+	msg := s.askFor('F', body)
 	tickets, err := s.admit(ctx, protocols.Unit{Kind: protocols.FunctionCall, Function: oid}, nil)
 	if err != nil {
 		return s.refuseQuery(err, "")
 	}
-	if err := s.expectTickets(&expect{kind: expectCall, tickets: tickets}); err != nil {
+	e := s.q.expect(expectCall)
+	e.tickets = tickets
+	if err := s.expectTickets(e); err != nil {
 		return err
 	}
 	if err := s.up.Send(tickets[0], msg); err != nil {
@@ -303,21 +312,4 @@ func reservedName(name string) error {
 		return &wireError{severity: "ERROR", code: "42939", message: "names that begin with " + reserved + " are the proxy's own"}
 	}
 	return nil
-}
-
-// message16 reads a count and that many 16-bit numbers.
-func message16(f *fields) []int16 {
-	n := f.count(2)
-	if n == 0 {
-		return nil
-	}
-	out := make([]int16, n)
-	b := f.take(2 * n)
-	if b == nil {
-		return nil
-	}
-	for i := range out {
-		out[i] = int16(binary.BigEndian.Uint16(b[2*i:]))
-	}
-	return out
 }

@@ -163,7 +163,7 @@ func (s *session) awaitCopy() error {
 		return err
 	}
 	s.copies = s.q.awaitCopy(func() bool { return s.copy.Load() != nil })
-	s.q.catchUp()
+	s.q.catchUp(s)
 	return nil
 }
 

@@ -17,7 +17,7 @@
 //
 // One goroutine reads the client, decides and forwards; another reads the
 // upstream, masks, records and answers. Between them stands a queue of what
-// each forwarded message will be answered with (expect.go).
+// each forwarded message will be answered with (queue.go).
 //
 // Source: https://www.postgresql.org/docs/current/protocol.html.
 package postgres

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -63,11 +64,18 @@ func (r *reader) fill(n int) error {
 	if n > len(r.buf) || r.full && len(r.buf) < bufferSize {
 		r.grow(n)
 	}
-	got, err := io.ReadAtLeast(r.r, r.buf[r.end:], n-(r.end-r.start))
-	r.end += got
+	var err error
+	for err == nil && r.end-r.start < n {
+		var got int
+		got, err = r.r.Read(r.buf[r.end:])
+		r.end += got
+	}
 	r.full = r.end == len(r.buf)
-	if err == io.EOF && r.end > r.start {
-		err = io.ErrUnexpectedEOF
+	switch {
+	case r.end-r.start >= n:
+		return nil
+	case err == io.EOF && r.end > r.start:
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }
@@ -228,21 +236,21 @@ func (f *fields) int32() int32 {
 
 func (f *fields) uint32() uint32 { return uint32(f.int32()) }
 
-// string reads up to a NUL.
-func (f *fields) string() string {
-	for i, c := range f.b {
-		if c == 0 {
-			s := string(f.b[:i])
-			f.b = f.b[i+1:]
-			return s
-		}
+// text reads up to a NUL. It is the body's own bytes.
+func (f *fields) text() []byte {
+	if i := bytes.IndexByte(f.b, 0); i >= 0 {
+		v := f.b[:i:i]
+		f.b = f.b[i+1:]
+		return v
 	}
 	if !f.bad {
 		f.why = "invalid string in message"
 	}
 	f.bad, f.b = true, nil
-	return ""
+	return nil
 }
+
+func (f *fields) string() string { return string(f.text()) }
 
 // count reads a 16-bit count of things of at least size bytes each and checks
 // that so many can follow.

@@ -94,7 +94,9 @@ func (s *session) own(o *ownQuery, sql string, params []bound) error {
 	if o.synced {
 		end = message('S')
 	}
-	if !s.q.push(&expect{kind: expectOwn, own: o}) {
+	e := s.q.expect(expectOwn)
+	e.own = o
+	if !s.q.push(e) {
 		return errors.New("the pipeline has failed")
 	}
 	// Closed before, too: one that failed has left its statement.

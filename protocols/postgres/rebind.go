@@ -28,19 +28,21 @@ func (s *session) rebinds(p *portal, v *catalog.View) bool {
 // pushed is false where the pipeline has failed.
 func (s *session) rebind(p *portal, v *catalog.View) (pushed bool, err error) {
 	if p.name != "" { // the unnamed one is replaced
-		e := &expect{kind: expectClose, swallow: true}
-		if !s.q.push(e) {
+		e := s.q.expect(expectClose)
+		if e.swallow = true; !s.q.push(e) {
 			return false, nil
 		}
 		if err := s.up.Control(protocols.ControlClose, message('C', []byte{'P'}, appendString(nil, p.name))); err != nil {
 			return true, err
 		}
 	}
-	e := &expect{kind: expectBind, portal: p, swallow: true, undo: func() {
-		if s.portals[p.name] == p {
-			delete(s.portals, p.name)
+	e := s.q.expect(expectBind)
+	e.portal, e.swallow = p, true
+	e.undo = effectFunc(func() {
+		if s.portals.get([]byte(p.name)) == p {
+			s.portals.set(p.name, nil)
 		}
-	}}
+	})
 	if !s.q.push(e) {
 		return false, nil
 	}

@@ -4,55 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 )
-
-// column is a result column as RowDescription says.
-type column struct {
-	name   string
-	table  uint32
-	number int16
-	typ    uint32
-	format int16
-}
-
-// parseColumns reads RowDescription.
-func parseColumns(body []byte) ([]column, error) {
-	f := fields{b: body}
-	cols := make([]column, f.count(19))
-	for i := range cols {
-		c := &cols[i]
-		c.name = f.string()
-		c.table = f.uint32()
-		c.number = int16(f.int16())
-		c.typ = f.uint32()
-		f.int16()
-		f.int32()
-		c.format = int16(f.int16())
-	}
-	if !f.done() {
-		return nil, errors.New("malformed RowDescription from the upstream")
-	}
-	return cols, nil
-}
-
-// withFormats is columns with the formats that Bind asked for.
-func withFormats(cols []column, formats []int16) []column {
-	out := slices.Clone(cols) // not nil where there are none: those are known
-	for i := range out {
-		switch {
-		case len(formats) == 1:
-			out[i].format = formats[0]
-		case i < len(formats):
-			out[i].format = formats[i]
-		default:
-			out[i].format = 0
-		}
-	}
-	return out
-}
 
 // result is one statement's rows on their way.
 type result struct {
@@ -70,29 +24,36 @@ func (s *session) begin(e *expect, cols []column) error {
 	if t == nil {
 		return errors.New("the upstream sent rows for what was not admitted")
 	}
-	r := &result{ticket: t, columns: cols}
-	announced := make([]protocols.ResultColumn, len(cols))
-	for i, c := range cols {
-		typ := s.typeName(c.typ)
-		announced[i] = protocols.ResultColumn{Name: c.name, Table: c.table, Column: int32(c.number), Type: typ, Kind: kindOf(typ)}
-	}
-	masks, err := t.Bind(announced)
+	l := s.announce(cols)
+	masks, err := t.Bind(l.announced)
 	if err != nil {
 		return wire(err)
 	}
-	for i, m := range masks {
-		if m == nil {
-			continue
+	if !same(masks, l.masks) || l.style != s.style {
+		cells, err := s.cellMasks(masks, l.announced, cols)
+		if err != nil {
+			return err
 		}
-		if r.cells == nil {
-			r.cells = make([]cellMask, len(cols))
+		l.masks, l.style, l.cells = masks, s.style, cells
+	}
+	s.room.ticket, s.room.columns, s.room.cells = t, cols, l.cells
+	s.res = &s.room
+	return nil
+}
+
+// endRows forgets the result that was coming, but for room for the next one.
+func (s *session) endRows() {
+	if r := s.res; r != nil {
+		clear(r.keep[:cap(r.keep)]) // a reader's buffer is nobody's here any more
+		s.room = result{keep: r.keep[:0], render: r.render[:0]}
+		if cap(r.keep) > manyColumns || cap(r.render) > idleBuffer {
+			s.room = result{}
 		}
-		if r.cells[i], err = newCellMask(m, announced[i].Type, cols[i].format, s.style); err != nil {
-			return &wireError{severity: "ERROR", code: "0A000", message: fmt.Sprintf("the mask of column %s cannot be applied: %v", quote(cols[i].name), err)}
+		if len(s.last.of) > manyColumns {
+			s.last = lastRows{}
 		}
 	}
-	s.res = r
-	return nil
+	s.res = nil
 }
 
 // row passes one DataRow on, masked.
@@ -111,7 +72,7 @@ func (s *session) row(n int) error {
 		}
 		cols := e.portal.columns
 		if cols == nil && e.portal.stmt.columns != nil {
-			cols = withFormats(e.portal.stmt.columns, e.portal.formats)
+			cols = e.portal.stmt.inFormats(e.portal.formats)
 		}
 		if cols == nil {
 			return errors.New("the upstream sent rows that it had not described")

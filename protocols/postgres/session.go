@@ -39,14 +39,24 @@ type session struct {
 	outMu sync.Mutex
 	out   []byte
 
+	// Of the goroutine that decides: room for what is sent at once, and for what
+	// waits for admission.
+	scratch []byte
+	asked   []byte
+	asking  asking
+
 	// Of the goroutine that decides: what the upstream's session has, as far
 	// as forwarded messages are assumed to succeed (expect.undo takes it back).
 	stmts   map[string]*statement
-	portals map[string]*portal
+	portals portals
+	spare   *portal // that has ended, to be used again
 	view    viewState
 	turn    int // Syncs and simple queries so far
 
-	res   *result                         // the result that is coming; of the answering goroutine
+	res   *result // the result that is coming; of the answering goroutine, as the next three
+	room  result  // where res is
+	last  lastRows
+	tag   string                          // that a statement has ended with last
 	types atomic.Pointer[catalog.Catalog] // for the names of types
 	copy  atomic.Pointer[copyIn]
 	// copies, of the goroutine that decides, says that a COPY FROM was
@@ -83,23 +93,11 @@ type statement struct {
 	ticket    protocols.Ticket
 	sql       bool     // made by PREPARE
 	described bool     // its columns were asked for
-	columns   []column // of the goroutine that answers, once described
-}
+	columns   []column // of the goroutine that answers, as the next two, once described
+	formatted []column // in the formats that rows were asked for in last
+	formats   []int16
 
-// portal is a bound statement. Its ticket is that of its execution, which a
-// suspended one continues.
-type portal struct {
-	name    string
-	stmt    *statement
-	params  []bound
-	formats []int16
-	view    *catalog.View // as of Bind
-	turn    int
-	ticket  protocols.Ticket
-	done    bool // ran to its end
-
-	described bool     // its columns, or its statement's, were asked for
-	columns   []column // of the goroutine that answers, once described
+	old *statement // that had the name, until ParseComplete
 }
 
 // copyIn is a COPY FROM STDIN that takes data.
@@ -113,7 +111,7 @@ func newSession(c *client, sess protocols.Session, up protocols.Upstream, cred p
 	s := &session{
 		client: c.conn, host: c.host, sess: sess, up: up, cred: cred, user: c.up.get("user"), limits: limits,
 		cr: newReader(c.conn, limits.Message), ur: l.reader, q: newQueue(),
-		stmts: map[string]*statement{}, portals: map[string]*portal{},
+		stmts: map[string]*statement{},
 	}
 	s.ur.max = limits.Row
 	s.status.Store('I')
@@ -237,6 +235,34 @@ func (s *session) flush() error {
 		s.out = nil
 	}
 	return err
+}
+
+// message is one that is sent at once: it is valid until the next.
+func (s *session) message(typ byte, body []byte) []byte {
+	s.scratch = copyMessage(s.scratch, typ, body)
+	return s.scratch
+}
+
+// askFor is a message that waits for admission, while a hold may read the client
+// ahead, over body: what is decided on is what is sent.
+func (s *session) askFor(typ byte, body []byte) []byte {
+	s.asked = copyMessage(s.asked, typ, body)
+	return s.asked
+}
+
+func copyMessage(dst []byte, typ byte, body []byte) []byte {
+	dst, at := appendMessage(dst[:0], typ)
+	return endMessage(append(dst, body...), at)
+}
+
+// trim gives up room that a large message has taken.
+func (s *session) trim() {
+	if cap(s.scratch) > idleBuffer {
+		s.scratch = nil
+	}
+	if cap(s.asked) > idleBuffer {
+		s.asked = nil
+	}
 }
 
 // parameter notes a ParameterStatus and refuses those under which texts would

@@ -64,7 +64,7 @@ func (q *queue) stop(e *expect, open bool) bool {
 	rest := q.list[1:]
 	if e.kind == expectExecute {
 		if len(rest) == 0 {
-			q.failed = true
+			q.failed.Store(true)
 		} else if rest[0].kind != expectSync {
 			return false
 		} else {
@@ -75,7 +75,7 @@ func (q *queue) stop(e *expect, open bool) bool {
 		return false
 	}
 	if e.undo != nil {
-		q.after = append(q.after, e.undo)
+		q.add(outcome{effect: e.undo})
 		e.undo = nil
 	}
 	return true
@@ -118,6 +118,7 @@ func (s *session) spoilTransaction() error {
 		return fatal("40001", "a statement was stopped while others were on their way", "Connect again: the transaction is rolled back.")
 	}
 	s.q.list[0] = &expect{kind: expectQuery, swallow: true, refused: &wireError{}}
+	s.q.front()
 	// Under the lock nothing of the client's can get in between.
 	if err := s.up.Control(protocols.ControlRefuse, message('Q', appendString(nil, refusedText))); err != nil {
 		return err

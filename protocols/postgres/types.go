@@ -64,32 +64,12 @@ type bound struct {
 	typ    uint32
 }
 
-// bindParams puts together what Parse and Bind say of the parameters. The
-// bytes are copied.
-func bindParams(types []uint32, formats []int16, raw [][]byte) []bound {
-	out := make([]bound, len(raw))
-	for i, v := range raw {
-		b := bound{null: v == nil, value: append([]byte(nil), v...)}
-		if len(formats) == 1 {
-			b.format = formats[0]
-		} else if i < len(formats) {
-			b.format = formats[i]
-		}
-		if i < len(types) {
-			b.typ = types[i]
-		}
-		out[i] = b
-	}
-	return out
-}
-
-// decodeParams renders parameters as text for facts and the record.
-func decodeParams(params []bound) []facts.Param {
+// decodeParams appends the parameters as text, for facts and the record.
+func decodeParams(dst []facts.Param, params []bound) []facts.Param {
 	if len(params) == 0 {
-		return nil
+		return nil // as a grant knows a statement without any
 	}
-	out := make([]facts.Param, len(params))
-	for i, b := range params {
+	for _, b := range params {
 		p := facts.Param{Null: b.null, Type: builtinTypes[b.typ]}
 		switch {
 		case b.null:
@@ -105,9 +85,9 @@ func decodeParams(params []bound) []facts.Param {
 			}
 			p.Known, p.Text = ok, string(text)
 		}
-		out[i] = p
+		dst = append(dst, p)
 	}
-	return out
+	return dst
 }
 
 func binaryInteger(dst, v []byte) ([]byte, bool) {

@@ -208,7 +208,7 @@ func (s *session) succeed(t protocols.Ticket) {
 	n.Cursors = sqlwire.Changed(n.Cursors, c.Declare, c.Close)
 	v.view = &n
 	for name := range c.Declare {
-		delete(s.portals, name) // it can only be a stale one
+		s.portals.set(name, nil) // it can only be a stale one
 	}
 	for name, p := range c.Prepare {
 		s.stmts[name] = &statement{name: name, text: p.Text, sql: true}
@@ -224,9 +224,13 @@ func (s *session) succeed(t protocols.Ticket) {
 // transactionEnded forgets what ends with a transaction: portals bound before
 // it, the private catalog.
 func (s *session) transactionEnded(turn int) {
-	for name, p := range s.portals {
+	if p := s.portals.unnamed; p != nil && p.turn < turn {
+		s.portals.unnamed = nil
+		s.reuse(p)
+	}
+	for name, p := range s.portals.named {
 		if p.turn < turn {
-			delete(s.portals, name)
+			delete(s.portals.named, name)
 		}
 	}
 	if s.view.private {
