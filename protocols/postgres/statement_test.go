@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"testing"
 
@@ -75,7 +76,15 @@ func newRoundTrip(ask, answer [][]byte) *roundTrip {
 }
 
 func (r *roundTrip) turn(ctx context.Context) error {
-	for range r.asked {
+	if err := r.ask(ctx, r.asked); err != nil {
+		return err
+	}
+	return r.answer(r.answered)
+}
+
+// ask takes the client's next n messages, answer the upstream's.
+func (r *roundTrip) ask(ctx context.Context, n int) error {
+	for range n {
 		typ, n, err := r.cr.next()
 		if err == nil {
 			err = r.askOne(ctx, typ, n)
@@ -84,7 +93,11 @@ func (r *roundTrip) turn(ctx context.Context) error {
 			return err
 		}
 	}
-	for range r.answered {
+	return nil
+}
+
+func (r *roundTrip) answer(n int) error {
+	for range n {
 		typ, n, err := r.ur.next()
 		if err == nil && typ == 'D' {
 			err = r.row(n)
@@ -142,6 +155,46 @@ func TestAllocations(t *testing.T) {
 		if got > c.most {
 			t.Errorf("%s: %.1f allocations a statement, at most %.0f were expected", name, got, c.most)
 		}
+	}
+}
+
+// TestSettled: what a statement has changed is known to the next message, where
+// its answer comes between that message's arrival and its decision.
+func TestSettled(t *testing.T) {
+	r := newRoundTrip(prepared(""))
+	e := r.q.expect(expectExecute)
+	r.q.push(e)
+	r.q.changes.Add(1)
+	done := false
+	r.q.later(effectFunc(func() { done = true }), true)
+	if ok, err := r.settle(false); !ok || err != nil || !done {
+		t.Errorf("settled %v, %v; the change is known: %v", ok, err, done)
+	}
+}
+
+// TestPortalAgain: a portal is used again only where nothing on its way can mean
+// it.
+func TestPortalAgain(t *testing.T) {
+	r := newRoundTrip(prepared(""))
+	r.stmts[""] = &statement{ticket: r.sess.(*open).tickets[0]}
+	turn := func(asked, answered int) {
+		t.Helper()
+		if err := errors.Join(r.ask(t.Context(), asked), r.answer(answered)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn(4+1, 5) // and a Bind ahead of the answers
+	first, second := r.portals.unnamed, r.spare
+	if first == nil || second != nil {
+		t.Fatal("the Bind ahead made no portal of its own")
+	}
+	turn(3, 0) // its Describe, Execute and Sync: the transaction before has ended
+	if r.spare != nil {
+		t.Error("a portal was given away while others were on their way")
+	}
+	turn(0, 5)
+	if r.q.catchUp(r.session); r.spare != first || len(first.params) != 0 || first.stmt != nil || r.portals.unnamed != nil {
+		t.Error("the portal is not used again, or not empty")
 	}
 }
 
