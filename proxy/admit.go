@@ -419,15 +419,18 @@ func (s *session) recordStatement(u *protocols.Unit, t *ticket, now time.Time) e
 }
 
 // storeCatalog keeps a view's schema for the record, and says by which hash.
-func (s *session) storeCatalog(v *catalog.View) (hash string, err error) {
+func (s *session) storeCatalog(v *catalog.View) (string, error) {
 	names := s.scope(v)
 	if stored := names.stored.Load(); stored != nil {
 		return *stored, nil
 	}
-	if hash, err = s.engine.storeCatalog(v.Catalog); err == nil {
-		names.stored.Store(&hash)
+	hash, err := s.engine.storeCatalog(v.Catalog)
+	if err != nil {
+		return "", err
 	}
-	return hash, err
+	stored := hash
+	names.stored.Store(&stored)
+	return hash, nil
 }
 
 // spentByName is what the decision knew of budgets, as the record keeps it.
