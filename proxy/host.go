@@ -24,6 +24,19 @@ func stack() []byte { return debug.Stack() }
 type host struct {
 	target  *target
 	session *session // once logged in
+	secret  string   // the last token, where the wire has no user names
+	sum     [sha256.Size]byte
+	failing string // its name for the limit on failures
+}
+
+// named is what a token that fails holds back on a wire without user names:
+// itself. Requests of one connection mostly bring the same.
+func (h *host) named(secret string) string {
+	if h.failing == "" || secret != h.secret {
+		h.secret, h.sum = secret, sha256.Sum256([]byte(secret))
+		h.failing = "token " + string(h.sum[:])
+	}
+	return h.failing
 }
 
 var _ protocols.Host = (*host)(nil)
@@ -68,16 +81,11 @@ func (h *host) Verifier(_ context.Context, name string) (protocols.Verifier, err
 // what was refused.
 func (h *host) identify(ctx context.Context, l protocols.Login) (identity.Caller, *protocols.Denial) {
 	t, e := h.target, h.target.engine
-	denied := &protocols.Denial{Kind: protocols.DenyLogin, Message: fmt.Sprintf("password authentication failed for user %q", bound(l.User, 64)), At: -1}
-	if l.Method == "certificate" {
-		denied.Message = fmt.Sprintf("certificate authentication failed for user %q", bound(l.User, 64))
-	}
+	denied := protocols.Denial{Kind: protocols.DenyLogin, At: -1}
 	outcome, reason := "refused", ""
 	who := l.User
 	if who == "" {
-		// A wire without user names: a token that fails holds back itself.
-		sum := sha256.Sum256([]byte(l.Secret))
-		who = "token " + string(sum[:])
+		who = h.named(l.Secret)
 	}
 	var c identity.Caller
 	if now := e.now(); !e.failures.MayTry(l.Address, who, now) {
@@ -95,14 +103,18 @@ func (h *host) identify(ctx context.Context, l protocols.Login) (identity.Caller
 			outcome, denied.Kind, denied.Message = "unavailable", protocols.DenyUnavailable, r.Reason
 		} else {
 			e.failures.Failed(l.Address, who, now)
-			denied.Detail = r.Reason
+			how := "password"
+			if l.Method == "certificate" {
+				how = l.Method
+			}
+			denied.Message, denied.Detail = fmt.Sprintf("%s authentication failed for user %q", how, bound(l.User, 64)), r.Reason
 		}
 		denied.Hint = r.Hint
 	}
 	e.metrics.logins.WithLabelValues(t.config.Name, outcome).Inc()
 	e.refusals.Note(t.config.Name, bound(l.User, 64), l.Address, outcome, bound(reason, 200), e.now())
 	e.log.Warn().Str("target", t.config.Name).Str("user", bound(l.User, 64)).Str("client", l.Address).Str("method", l.Method).Str("reason", reason).Msg("login refused")
-	return c, denied
+	return c, &denied
 }
 
 // Server answers strangers too, so that it asks the upstream only where
@@ -130,7 +142,7 @@ func (h *host) Login(ctx context.Context, l protocols.Login) (protocols.Session,
 		return nil, &protocols.Denial{Kind: protocols.DenyDatabase, Message: fmt.Sprintf("database %q does not exist on target %s", bound(database, 64), t.config.Name), At: -1}
 	}
 	if t.protocol.Requests {
-		return t.join(ctx, caller, database, l)
+		return t.join(ctx, caller, database, l, h.sum)
 	}
 	s, err := t.open(ctx, caller, database, l)
 	if err != nil {

@@ -83,10 +83,10 @@ func (r *joined) Admit(ctx context.Context, u protocols.Unit) ([]protocols.Ticke
 }
 
 // join takes a request into its caller's session, and opens one where there
-// is none.
-func (t *target) join(ctx context.Context, caller identity.Caller, database string, l protocols.Login) (protocols.Session, error) {
+// is none. token is the hash of what the caller has logged in with.
+func (t *target) join(ctx context.Context, caller identity.Caller, database string, l protocols.Login, token [sha256.Size]byte) (protocols.Session, error) {
 	id := caller.Identity
-	key := jointKey{name: id.Name, address: l.Address, database: database, token: sha256.Sum256([]byte(l.Secret))}
+	key := jointKey{name: id.Name, address: l.Address, database: database, token: token}
 	t.joints.mu.Lock()
 	j := t.joints.open[key]
 	if j != nil && !j.fits(id) {

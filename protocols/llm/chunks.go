@@ -129,7 +129,7 @@ func (c *chunks) tail(t *piece, text string) []byte {
 	w := rewriter{text: func(dst []byte, _ []string, s string, _ bool) []byte { return c.appendWhole(dst, s) }}
 	for _, name := range []string{"id", "object", "created", "model"} {
 		if v := c.envelope.Get(name); v.Has() {
-			b = append(quote(b, name), ':')
+			b = append(httpgate.AppendQuote(b, name), ':')
 			b = append(w.value(b, v), ',')
 		}
 	}
@@ -146,10 +146,10 @@ func (c *chunks) nest(b []byte, path []string, text string) []byte {
 		b = append(append(append(b, `[{"index":`...), path[0][1:]...), ',')
 		return append(c.nest(b, path[1:], text), `}]`...)
 	}
-	b = append(quote(b, string(c.appendWhole(nil, strings.TrimPrefix(path[0], "\x00")))), ':')
+	b = append(httpgate.AppendQuote(b, string(c.appendWhole(nil, strings.TrimPrefix(path[0], "\x00")))), ':')
 	switch {
 	case len(path) == 1:
-		return quote(b, text)
+		return httpgate.AppendQuote(b, text)
 	case element(path[1]):
 		return c.nest(b, path[1:], text)
 	}

@@ -75,7 +75,7 @@ func (r *respEvents) write(v *httpgate.Value, delta []byte, number int64) []byte
 	}}
 	w.member = func(dst []byte, path []string, m *httpgate.Value) ([]byte, bool) {
 		if m.Kind == '0' && len(path) == 1 && path[0] == "sequence_number" {
-			return strconv.AppendInt(append(quote(dst, "sequence_number"), ':'), number, 10), true
+			return strconv.AppendInt(append(httpgate.AppendQuote(dst, "sequence_number"), ':'), number, 10), true
 		}
 		return emptied(dst, path, m)
 	}

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
@@ -76,7 +75,7 @@ func (w *rewriter) value(dst []byte, v *httpgate.Value) []byte {
 	case long(v) && w.number != nil:
 		if b, n := w.number.Append(w.scratch[:0], v.Raw); n > 0 {
 			w.scratch = b
-			return quote(dst, string(b))
+			return httpgate.AppendQuote(dst, string(b))
 		}
 	}
 	return append(dst, v.Raw...)
@@ -102,17 +101,10 @@ func element(step string) bool { return strings.HasPrefix(step, "#") }
 
 func (w *rewriter) quoted(dst []byte, s string, name bool) []byte {
 	if w.text == nil {
-		return quote(dst, s)
+		return httpgate.AppendQuote(dst, s)
 	}
 	w.scratch = w.text(w.scratch[:0], w.path, s, name)
-	return quote(dst, string(w.scratch))
-}
-
-// quote appends a JSON string. Masks can cut a character of several bytes: what
-// is no UTF-8 then becomes U+FFFD.
-func quote(dst []byte, s string) []byte {
-	dst, _ = jsontext.AppendQuote(dst, s) // its error is about UTF-8 alone
-	return dst
+	return httpgate.AppendQuote(dst, string(w.scratch))
 }
 
 // leaky are members of answers that hold a text in pieces which no detector
@@ -147,7 +139,7 @@ func emptied(dst []byte, path []string, v *httpgate.Value) ([]byte, bool) {
 	if !leaky(name) || v.Kind != '[' && v.Kind != '{' {
 		return dst, false
 	}
-	dst = append(quote(dst, name), ':')
+	dst = append(httpgate.AppendQuote(dst, name), ':')
 	if v.Kind == '[' {
 		return append(dst, "[]"...), true
 	}

@@ -205,7 +205,7 @@ func (o *operation) describe(r *httpgate.Request) error {
 func (o *operation) appendNoted(dst []byte, v *httpgate.Value, note func(at int, s string, length int)) []byte {
 	str := func(s string) {
 		at := len(dst) + 1
-		dst = quote(dst, s)
+		dst = httpgate.AppendQuote(dst, s)
 		note(at, s, len(dst)-1-at)
 	}
 	switch {
@@ -327,7 +327,7 @@ func (o *operation) forwarded() []byte {
 		b = append(b[:len(b)-1], `,"stream_options":{"include_usage":true`...)
 		for i, name := range o.body.Get("stream_options").Names {
 			if v := &o.body.Get("stream_options").Items[i]; name != "include_usage" && (v.Kind == 't' || v.Kind == 'f') {
-				b = append(append(quote(append(b, ','), name), ':'), v.Raw...)
+				b = append(append(httpgate.AppendQuote(append(b, ','), name), ':'), v.Raw...)
 			}
 		}
 		b = append(b, "}}"...)

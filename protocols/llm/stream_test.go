@@ -119,7 +119,7 @@ func cut(r *rand.Rand, s string) []string {
 	return out
 }
 
-func quoted(s string) string { return string(quote(nil, s)) }
+func quoted(s string) string { return string(httpgate.AppendQuote(nil, s)) }
 
 var texts = []string{
 	"Write to ana@example.com, her number is 078-05-1120.", "4111 1111 1111 1111", "key sk-abcdefghijklmnopqrst", "nothing here", "é字 ana@example.com 字",

@@ -15,7 +15,10 @@ type node struct {
 	protocols.PathMask
 	collection string
 	path       []string
+	index      int // among those of the node above
 	below      map[string]*node
+	inOrder    []*node             // those below, as they were first seen
+	next       int                 // of them, which comes next where a document is like the last
 	vectors    *protocols.PathMask // of a collection's root: what becomes of embeddings, once asked
 }
 
@@ -36,7 +39,17 @@ func (w *rewriter) root(collection string) *node {
 
 // at is a node's child.
 func (w *rewriter) at(n *node, name []byte) (*node, error) {
+	if n.next == len(n.inOrder) {
+		n.next = 0
+	}
+	if n.next < len(n.inOrder) {
+		if child := n.inOrder[n.next]; child.path[len(child.path)-1] == string(name) {
+			n.next++
+			return child, nil
+		}
+	}
 	if child := n.below[string(name)]; child != nil {
+		n.next = child.index + 1
 		return child, nil
 	}
 	child := &node{collection: n.collection, path: append(n.path[:len(n.path):len(n.path)], string(name))}
@@ -52,6 +65,9 @@ func (w *rewriter) at(n *node, name []byte) (*node, error) {
 			n.below = map[string]*node{}
 		}
 		n.below[string(name)] = child
+		child.index = len(n.inOrder)
+		n.inOrder = append(n.inOrder, child)
+		n.next = len(n.inOrder)
 	}
 	return child, nil
 }

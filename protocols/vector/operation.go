@@ -166,8 +166,19 @@ func (o *operation) finish(query ...string) (*httpgate.Operation, error) {
 	if o.body.Has() {
 		out.Body = o.body.Raw
 	}
-	t := text{o: o}
-	t.b.WriteString(o.r.Method + " /" + strings.Join(o.path, "/"))
+	t := text{o: o, made: make([]byte, 0, 128)}
+	t.b.Grow(512)
+	t.b.WriteString(o.r.Method)
+	for i, part := range o.path {
+		if i == 0 {
+			t.b.WriteByte(' ')
+		}
+		t.b.WriteByte('/')
+		t.b.WriteString(part)
+	}
+	if len(o.path) == 0 {
+		t.b.WriteString(" /")
+	}
 	if len(o.r.Query) > 0 {
 		t.b.WriteString("?" + o.r.Query.Encode())
 	}
@@ -190,8 +201,9 @@ func (o *operation) finish(query ...string) (*httpgate.Operation, error) {
 // is beyond a bound stand as their hashes, so that it is still exactly one
 // request's.
 type text struct {
-	o *operation
-	b strings.Builder
+	o    *operation
+	b    strings.Builder
+	made []byte
 }
 
 const (
@@ -199,18 +211,19 @@ const (
 	fewValues = 8 // numbers that are written out
 )
 
-func digest(b []byte) string {
+// appendDigest appends what stands for bytes that are not written out.
+func appendDigest(dst, b []byte) []byte {
 	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:16])
+	return hex.AppendEncode(append(dst, "sha256:"...), sum[:16])
 }
 
 func (t *text) value(v *httpgate.Value) {
 	from := t.b.Len()
 	switch {
 	case v.Kind == '[' && v.Count > fewValues && v.Vector():
-		t.b.WriteString(`"‹` + strconv.Itoa(v.Count) + ` numbers, ` + digest(v.Raw) + `›"`)
+		t.digested(v.Count, " numbers, ", v.Raw)
 	case v.Kind == '"' && len(v.Raw) > maxText:
-		fmt.Fprintf(&t.b, `"‹%d bytes, %s›"`, len(v.Raw), digest(v.Raw))
+		t.digested(len(v.Raw), " bytes, ", v.Raw)
 	case v.Kind == '[' && v.Items != nil:
 		t.array(v)
 	case v.Kind == '{':
@@ -219,8 +232,8 @@ func (t *text) value(v *httpgate.Value) {
 			if i > 0 {
 				t.b.WriteByte(',')
 			}
-			t.b.Write(quote(v.Names[i]))
-			t.b.WriteByte(':')
+			t.made = append(httpgate.AppendQuote(t.made[:0], v.Names[i]), ':')
+			t.b.Write(t.made)
 			t.value(&v.Items[i])
 		}
 		t.b.WriteByte('}')
@@ -230,6 +243,13 @@ func (t *text) value(v *httpgate.Value) {
 	if refs := t.o.constants[v]; len(refs) > 0 {
 		t.o.f.Constants = append(t.o.f.Constants, facts.Constant{From: from, To: t.b.Len(), Columns: refs})
 	}
+}
+
+// digested writes how much of what stands there, and its hash.
+func (t *text) digested(n int, of string, raw []byte) {
+	t.made = strconv.AppendInt(append(t.made[:0], `"‹`...), int64(n), 10)
+	t.made = append(appendDigest(append(t.made, of...), raw), `›"`...)
+	t.b.Write(t.made)
 }
 
 // array writes elements until the text is long. What looks like a mask's

@@ -91,7 +91,7 @@ func point(collection, orderBy string) *shape {
 		"payload": {kind: payload, collection: collection}, "vector": {kind: vector, collection: collection},
 	})
 	if orderBy != "" {
-		s.fields["order_value"] = &shape{kind: value, collection: collection, path: orderBy}
+		s.set("order_value", &shape{kind: value, collection: collection, path: orderBy})
 	}
 	return s
 }
@@ -122,12 +122,46 @@ func (o *operation) collection() (facts.Name, error) {
 	return facts.Name{Name: name}, nil
 }
 
-// aliases are a target's, read again when they are older than a second, and
+// aliases are a target's names, read again when they are older than a second, and
 // after each request that changes them.
 type aliases struct {
 	mu   sync.Mutex
 	to   map[string]string
 	read time.Time
+
+	shapes map[shapeKey]*shape // of searches' answers
+}
+
+// shapeKey is what the shape of a search's answer depends on.
+type shapeKey struct {
+	collection, orderBy string
+	bare, batch         bool
+}
+
+// maxShapes bounds what is remembered.
+const maxShapes = 256
+
+// searched is the shape of a search's answer, which requests share.
+func (o *operation) searched(k shapeKey) *shape {
+	a := o.aliases()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.shapes[k]
+	if s != nil {
+		return s
+	}
+	if s = (&shape{kind: array, row: true, elem: point(k.collection, k.orderBy)}); !k.bare {
+		s = obj(map[string]*shape{"points": s})
+	}
+	if k.batch {
+		s = list(s)
+	}
+	s = envelope(s)
+	if a.shapes == nil || len(a.shapes) >= maxShapes {
+		a.shapes = map[shapeKey]*shape{}
+	}
+	a.shapes[k] = s
+	return s
 }
 
 // namesAge is how soon a name changed past the proxy is seen.

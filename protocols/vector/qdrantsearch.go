@@ -258,14 +258,8 @@ func qdrantSearch(verb string, members []string, batch bool) func(o *operation) 
 			o.f.Effects[i].Limit = max(o.f.Effects[i].Limit, total)
 		}
 		o.result("point", shown...)
-		points := &shape{kind: array, row: true, elem: point(name.Name, orderBy)}
-		if verb == "QUERY" { // the older searches answer with a bare list
-			points = obj(map[string]*shape{"points": points})
-		}
-		if batch {
-			points = list(points)
-		}
-		o.shape = envelope(points)
+		// The older searches answer with a bare list.
+		o.shape = o.searched(shapeKey{collection: name.Name, orderBy: orderBy, bare: verb != "QUERY", batch: batch})
 		return nil
 	}
 }
@@ -298,18 +292,18 @@ func qdrantGroups(verb string, members []string) func(o *operation) error {
 		e.Limit = times(e.Limit, size)
 		e.Columns = append(cols[:len(cols):len(cols)], by)
 		shown := e.Columns
-		group := obj(map[string]*shape{
-			"hits": {kind: array, row: true, elem: point(name.Name, "")},
-			"id":   {kind: value, collection: name.Name, path: path},
-		})
+		id := &shape{kind: value, collection: name.Name, path: path}
+		group := obj(map[string]*shape{"hits": {kind: array, row: true, elem: point(name.Name, "")}, "id": id})
 		if lookup := o.body.Get("with_lookup"); !lookup.Null() {
-			if shown, err = o.withLookup(lookup, group, shown); err != nil {
+			var found *shape
+			if found, shown, err = o.withLookup(lookup, shown); err != nil {
 				return err
 			}
 			// The points are looked up by the groups' values: it is a join with IDs,
 			// and their IDs are the values.
 			o.uses(facts.UseCompare, by, "with_lookup, which looks for points by the groups' values")
-			group.fields["lookup"].fields["id"] = group.fields["id"]
+			found.replace("id", id)
+			group.set("lookup", found)
 		}
 		o.f.Texts = true
 		o.result("point", shown...)
@@ -319,17 +313,17 @@ func qdrantGroups(verb string, members []string) func(o *operation) error {
 }
 
 // withLookup notes a second collection, whose points stand beside the groups.
-func (o *operation) withLookup(v *httpgate.Value, group *shape, shown []facts.ColumnRef) ([]facts.ColumnRef, error) {
+func (o *operation) withLookup(v *httpgate.Value, shown []facts.ColumnRef) (*shape, []facts.ColumnRef, error) {
 	name := v
 	if v.Kind == '{' {
 		if err := only(v, "with_lookup", append([]string{"collection"}, selectMembers...)...); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		name = v.Get("collection")
 	}
 	table, err := o.other(name, len(o.f.Effects)-1)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all := &httpgate.Value{}
 	if v.Kind == '{' {
@@ -337,10 +331,9 @@ func (o *operation) withLookup(v *httpgate.Value, group *shape, shown []facts.Co
 	}
 	cols, err := o.selected(table, all, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e := o.last()
 	e.Columns = append(e.Columns, cols...)
-	group.fields["lookup"] = point(o.f.Tables[table].Name.Name, "")
-	return append(shown, cols...), nil
+	return point(o.f.Tables[table].Name.Name, ""), append(shown, cols...), nil
 }

@@ -234,7 +234,7 @@ func (w *rewriter) member(s *shape, name []byte) (*shape, error) {
 		}
 		return s.elem, nil
 	}
-	member := s.fields[string(name)]
+	member := s.field(name)
 	if member != nil && member.kind == vector {
 		hidden, err := w.hidesVectors(member.collection)
 		if err != nil || hidden {

@@ -60,6 +60,14 @@ func (s *scanner) fill() (bool, error) {
 
 // peek is the next byte that is no space.
 func (s *scanner) peek() (byte, error) {
+	if s.pos < s.end && s.buf[s.pos] > ' ' {
+		return s.buf[s.pos], nil
+	}
+	return s.seek()
+}
+
+// seek is peek where that byte is not the next.
+func (s *scanner) seek() (byte, error) {
 	for {
 		for s.pos < s.end {
 			switch c := s.buf[s.pos]; c {
@@ -77,6 +85,10 @@ func (s *scanner) peek() (byte, error) {
 
 // take expects c.
 func (s *scanner) take(c byte) error {
+	if s.pos < s.end && s.buf[s.pos] == c {
+		s.pos++
+		return nil
+	}
 	got, err := s.peek()
 	if err == nil && got != c {
 		err = errJSON
@@ -97,6 +109,9 @@ func (s *scanner) finish() error {
 	return err
 }
 
+// shortString is how long a string may be that is read byte by byte.
+const shortString = 32
+
 // str appends a string to dst, as it stands, with its quotes.
 func (s *scanner) str(dst []byte) ([]byte, error) {
 	if err := s.take('"'); err != nil {
@@ -104,6 +119,16 @@ func (s *scanner) str(dst []byte) ([]byte, error) {
 	}
 	start := len(dst)
 	dst = append(dst, '"')
+	near := s.buf[s.pos:min(s.end, s.pos+shortString)]
+	for i, c := range near { // most are short, and have nothing to look at closer
+		if c == '"' {
+			s.pos += i + 1
+			return append(dst, near[:i+1]...), nil
+		}
+		if c < ' ' || c == '\\' || c >= utf8.RuneSelf {
+			break
+		}
+	}
 	for {
 		if ok, err := s.fill(); err != nil || !ok {
 			return dst, errors.Join(err, errCut)
@@ -208,6 +233,10 @@ func (s *scanner) bare(dst []byte) ([]byte, error) {
 		for i < s.end && bareByte[s.buf[i]] {
 			i++
 		}
+		if w := s.buf[s.pos:i]; i < s.end && start == len(dst) && isNumber(w) { // most are, and whole
+			s.pos = i
+			return append(dst, w...), nil
+		}
 		dst = append(dst, s.buf[s.pos:i]...)
 		s.pos = i
 		if i < s.end || len(dst)-start > 4096 {
@@ -238,36 +267,38 @@ var bareByte = func() (t [256]bool) {
 	return t
 }()
 
+// isNumber says that b is a number, all of it (RFC 8259 §6).
 func isNumber(b []byte) bool {
-	digits := func() bool {
-		n := 0
-		for n < len(b) && b[n] >= '0' && b[n] <= '9' {
-			n++
-		}
-		b = b[n:]
-		return n > 0
+	i := 0
+	if i < len(b) && b[i] == '-' {
+		i++
 	}
-	if len(b) > 0 && b[0] == '-' {
-		b = b[1:]
-	}
-	if len(b) > 1 && b[0] == '0' && b[1] >= '0' && b[1] <= '9' || !digits() {
+	from := i
+	if i = digitsFrom(b, i); i == from || b[from] == '0' && i > from+1 {
 		return false
 	}
-	if len(b) > 0 && b[0] == '.' {
-		if b = b[1:]; !digits() {
+	if i < len(b) && b[i] == '.' {
+		if from, i = i+1, digitsFrom(b, i+1); i == from {
 			return false
 		}
 	}
-	if len(b) > 0 && b[0]|0x20 == 'e' {
-		b = b[1:]
-		if len(b) > 0 && (b[0] == '+' || b[0] == '-') {
-			b = b[1:]
+	if i < len(b) && b[i]|0x20 == 'e' {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
 		}
-		if !digits() {
+		if from, i = i, digitsFrom(b, i); i == from {
 			return false
 		}
 	}
-	return len(b) == 0
+	return i == len(b)
+}
+
+// digitsFrom is where b's digits from i end.
+func digitsFrom(b []byte, i int) int {
+	for i < len(b) && b[i]-'0' <= 9 {
+		i++
+	}
+	return i
 }
 
 func (s *scanner) enter() error {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"net"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
 )
@@ -25,13 +23,4 @@ func store(name, doc string, port int, api *httpgate.API) protocols.Protocol {
 			return httpgate.Serve(ctx, conn, host, api)
 		},
 	}
-}
-
-// quote is s as a JSON string.
-func quote(s string) []byte {
-	b, err := jsontext.AppendQuote(nil, s)
-	if err != nil { // not UTF-8, which a request has been checked for
-		return []byte(`""`)
-	}
-	return b
 }

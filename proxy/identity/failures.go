@@ -32,6 +32,9 @@ const (
 func (f *Failures) MayTry(address, name string, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.seen) == 0 {
+		return true
+	}
 	network := networkOf(address)
 	for _, key := range []string{network, network + "\x00" + name} {
 		if l := f.seen[key]; l != nil && l.TokensAt(now) < 1 {

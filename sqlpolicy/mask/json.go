@@ -1,7 +1,6 @@
 package mask
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
@@ -48,7 +47,11 @@ func CompileJSON(m facts.Mask, key []byte) (*JSON, error) {
 
 // AppendString appends s as a JSON string.
 func AppendString(dst, s []byte) []byte {
-	if !bytes.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' || r >= 0x7f }) {
+	plain := true
+	for _, c := range s {
+		plain = plain && c >= ' ' && c != '"' && c != '\\' && c < 0x7f
+	}
+	if plain {
 		return append(append(append(dst, '"'), s...), '"')
 	}
 	b, err := json.Marshal(string(s)) // of a string: never fails

@@ -73,6 +73,29 @@ func TestParseJSON(t *testing.T) {
 	}
 }
 
+// TestDigits: digits are found eight at a time as one at a time, whatever the
+// byte behind them and where it stands.
+func TestDigits(t *testing.T) {
+	for c := range 256 {
+		for at := range 20 {
+			b := []byte("01234567899876543210")
+			b[at] = byte(c)
+			for next := range 3 { // what stands behind it must not matter
+				if at+1 < len(b) {
+					b[at+1] = []byte{'0', 0, 0xff}[next]
+				}
+				want := 0
+				for want < len(b) && b[want] >= '0' && b[want] <= '9' {
+					want++
+				}
+				if got := digits(b, 0); got != want {
+					t.Fatalf("%q has %d digits, want %d", b, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestValue(t *testing.T) {
 	v, err := ParseJSON([]byte(`{"limit":10,"f":1.0,"n":-1,"big":9223372036854775808,"e":1e1,"v":[0.1,2],"o":{"x":null},"s":["a"],"long":[`+strings.Repeat("1,", fewNumbers)+`1]}`), 100)
 	if err != nil {

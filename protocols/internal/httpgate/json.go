@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxDepth is how deep a request's JSON may nest; serde_json, which the stores
@@ -58,16 +60,33 @@ func folded(r rune) rune {
 	return least
 }
 
+// AppendQuote appends s as a JSON string, as its canonical form has it: without
+// an escape that is not needed. What is no UTF-8 (masks can cut a character of
+// several bytes) becomes U+FFFD.
+func AppendQuote(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if !plainByte[s[i]] {
+			dst, _ = jsontext.AppendQuote(dst, s) // its error is about UTF-8 alone
+			return dst
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"')
+}
+
 // Has says that there is a value, null too.
 func (v *Value) Has() bool { return v.Kind != 0 }
 
-// Get is an object's member; the zero Value where there is none.
+// Get is an object's member; the zero Value where there is none, which must not
+// be written to.
 func (v *Value) Get(name string) *Value {
 	if i := slices.Index(v.Names, name); i >= 0 {
 		return &v.Items[i]
 	}
-	return &Value{}
+	return &missing
 }
+
+// missing is what is not there.
+var missing Value
 
 // Null says that the value is null or not there.
 func (v *Value) Null() bool { return v.Kind == 0 || v.Kind == 'n' }

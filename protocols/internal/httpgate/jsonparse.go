@@ -2,8 +2,10 @@ package httpgate
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net/http"
 	"slices"
 	"strconv"
@@ -210,8 +212,56 @@ func numberLength(b []byte) (n int, exponent bool) {
 	return i, exponent
 }
 
+// plainNumber is how many bytes of b are a number with one digit before its
+// point and at most 15 behind it, and the comma after it; 0 where b does not
+// begin so.
+func plainNumber(b []byte) int {
+	i := 0
+	if len(b) < 20 {
+		return 0
+	}
+	if b[0] == '-' {
+		i = 1
+	}
+	if b[i]-'0' > 9 || b[i+1] != '.' {
+		return 0
+	}
+	first := leadingDigits(b[i+2:])
+	if first == 0 {
+		return 0
+	}
+	i += 2 + first
+	if first == 8 {
+		more := leadingDigits(b[i:])
+		if more == 8 {
+			return 0
+		}
+		i += more
+	}
+	if b[i] != ',' {
+		return 0
+	}
+	return i + 1
+}
+
+// leadingDigits is how many of b's first 8 bytes are digits.
+func leadingDigits(b []byte) int {
+	// A byte that is no digit has its highest bit set in one of the three: it is
+	// below '0', or above '9', or is not ASCII. Only the lowest such bit is looked
+	// at, which no borrow or carry of another byte can have made.
+	w := binary.LittleEndian.Uint64(b)
+	other := ((w - 0x3030303030303030) | (w + 0x4646464646464646) | w) & 0x8080808080808080
+	return bits.TrailingZeros64(other) / 8
+}
+
 // digits is where b's digits from i end.
 func digits(b []byte, i int) int {
+	for len(b)-i >= 8 {
+		n := leadingDigits(b[i:])
+		if i += n; n < 8 {
+			return i
+		}
+	}
 	for i < len(b) && b[i]-'0' <= 9 {
 		i++
 	}
@@ -336,6 +386,15 @@ func (p *jsonParser) vector() (count int) {
 		}
 	}
 	for {
+		// As models write them: no space, no exponent.
+		for {
+			n := plainNumber(p.src[at:])
+			if n == 0 {
+				break
+			}
+			at += n
+			count++
+		}
 		space()
 		n, exponent := numberLength(p.src[at:])
 		if n == 0 || n > longNumber || exponent && !smallExponent(p.src[at:at+n]) {
