@@ -210,21 +210,34 @@ func (t *target) credential(ctx context.Context, id *facts.Identity, database st
 // Credential is what this session logs in upstream with. One that was refused
 // is noted in the log, and whether there is another.
 func (s *session) Credential(ctx context.Context, refused bool) (protocols.Credential, error) {
-	c, release, err := s.target.credential(ctx, &s.identity, s.database, refused)
+	c, release, err := s.login(ctx, refused)
 	if err != nil {
 		return c, err
 	}
 	s.mu.Lock()
-	before, last := s.release, s.password
-	s.release, s.password = release, c.Password
+	before := s.release
+	s.release = release
 	s.mu.Unlock()
 	if before != nil {
 		before()
 	}
+	return c, nil
+}
+
+// login is Credential, with what gives it back.
+func (s *session) login(ctx context.Context, refused bool) (protocols.Credential, func(), error) {
+	c, release, err := s.target.credential(ctx, &s.identity, s.database, refused)
+	if err != nil {
+		return c, nil, err
+	}
+	s.mu.Lock()
+	last := s.password
+	s.password = c.Password
+	s.mu.Unlock()
 	if refused {
 		s.engine.metrics.refusals.WithLabelValues(s.target.config.Name).Inc()
 		s.engine.log.Warn().Str("session", s.id).Str("target", s.target.config.Name).Bool("changed", c.Password != last).
 			Msg("the upstream refused the proxy's credential, which was read anew")
 	}
-	return c, nil
+	return c, release, nil
 }

@@ -62,11 +62,60 @@ type joined struct {
 	joint  *joint
 	once   sync.Once
 	policy *sqlpolicy.Policy // of the detector that the facts are made with; nil for none
+
+	release func() // gives back the credential that no connection has taken over; nil for none
 }
 
 var _ protocols.Session = (*joined)(nil)
 
-func (r *joined) Close(error) { r.once.Do(r.joint.leave) }
+func (r *joined) Close(error) {
+	r.once.Do(func() {
+		r.giveBack()
+		r.joint.leave()
+	})
+}
+
+// Credential is for the connection that Dial makes next: the session has many,
+// each with a login of its own.
+func (r *joined) Credential(ctx context.Context, refused bool) (protocols.Credential, error) {
+	c, release, err := r.login(ctx, refused)
+	if err == nil {
+		r.giveBack()
+		r.release = release
+	}
+	return c, err
+}
+
+func (r *joined) giveBack() {
+	if r.release != nil {
+		r.release()
+		r.release = nil
+	}
+}
+
+// Dial connects. The connection gives its credential back when it is closed.
+func (r *joined) Dial(ctx context.Context) (protocols.Upstream, error) {
+	up, err := r.session.Dial(ctx)
+	if err != nil || r.release == nil {
+		return up, err
+	}
+	c := &leased{Upstream: up, release: r.release}
+	r.release = nil
+	return c, nil
+}
+
+// leased is a connection with the credential that it is logged in with.
+type leased struct {
+	protocols.Upstream
+	once    sync.Once
+	release func()
+}
+
+func (l *leased) Close() error {
+	err := l.Upstream.Close()
+	l.once.Do(l.release)
+	return err
+}
 
 var _ protocols.Detecting = (*joined)(nil)
 

@@ -3,10 +3,13 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 
 	"github.com/sallyport-proxy/sallyport/protocols"
 	"github.com/sallyport-proxy/sallyport/proxy/approval"
+	"github.com/sallyport-proxy/sallyport/proxy/upstream"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -152,4 +156,65 @@ func TestSameIdentity(t *testing.T) {
 			t.Errorf("field %d makes no difference", i)
 		}
 	}
+}
+
+// leases count their users, as a secret store's do.
+type leases struct{ given, back []string }
+
+func (l *leases) Login(_ context.Context, fresh bool) (upstream.Login, func(), error) {
+	name := fmt.Sprintf("key-%d", len(l.given))
+	l.given = append(l.given, name)
+	return upstream.Login{Password: name}, func() { l.back = append(l.back, name) }, nil
+}
+
+// TestCredentialOfEachConnection: connections of one run of requests have
+// their own logins, each given back when its connection is closed; one that no
+// connection takes over, when its request ends.
+func TestCredentialOfEachConnection(t *testing.T) {
+	source := &leases{}
+	e := &Engine{log: zerolog.Nop(), metrics: newMetrics()}
+	target := &target{engine: e, config: &Target{Name: "x", Upstream: Upstream{URL: &url.URL{Host: "store"}}}, backends: []backend{{source: source}}}
+	target.upstream = upstream.Options{Dial: func(context.Context) (net.Conn, error) { c, _ := net.Pipe(); return c, nil }}
+	s := &session{engine: e, target: target, done: make(chan struct{})}
+	j := &joint{target: target, session: s, requests: 9}
+	dial := func(refused bool) protocols.Upstream {
+		t.Helper()
+		r := &joined{session: s, joint: j}
+		defer r.Close(nil)
+		if _, err := r.Credential(t.Context(), refused); err != nil {
+			t.Fatal(err)
+		}
+		if refused {
+			if _, err := r.Credential(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		up, err := r.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return up
+	}
+	given := func(want ...string) {
+		t.Helper()
+		if !slices.Equal(source.back, want) {
+			t.Errorf("%q were given back, want %q", source.back, want)
+		}
+	}
+	one, two := dial(false), dial(false)
+	given()
+	three := dial(true)
+	given("key-2") // what was looked at to see whether there is another
+	_ = one.Close()
+	given("key-2", "key-0")
+	_ = one.Close()
+	_ = three.Close()
+	_ = two.Close()
+	given("key-2", "key-0", "key-3", "key-1")
+	r := &joined{session: s, joint: j}
+	if _, err := r.Credential(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	r.Close(nil)
+	given("key-2", "key-0", "key-3", "key-1", "key-4")
 }
