@@ -152,6 +152,7 @@ func TestVaultHTTP(t *testing.T) {
 	vaulted(t, p, d)
 	p.serve(t)
 	tap := startTap(t, port)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections) // the tap waits for them
 	chat := func() (int, string) {
 		t.Helper()
 		req, err := http.NewRequest("POST", fmt.Sprintf("http://127.0.0.1:%d/v1/chat/completions", tap.port), strings.NewReader(`{"model":"tiny","messages":[{"role":"user","content":"Well?"}]}`))
