@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-
 	"github.com/sallyport-proxy/sallyport/protocols/internal/httpgate"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/mask"
 )
