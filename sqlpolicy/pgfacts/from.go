@@ -15,7 +15,7 @@ import (
 func (a *analysis) fromClause(e *env, list []*pg_query.Node) {
 	for _, n := range list {
 		_, items := a.fromItem(e, n, nil)
-		a.addItems(e, items, n)
+		a.addItems(e, items)
 	}
 	a.mergeAmplified(e)
 }
@@ -29,22 +29,15 @@ func (a *analysis) mergeAmplified(e *env) {
 	}
 }
 
-func (a *analysis) addItems(e *env, items []item, n *pg_query.Node) {
+func (a *analysis) addItems(e *env, items []item) {
 	for _, it := range items {
 		for _, other := range e.sc.items {
 			if it.named && other.named && it.alias != "" && it.alias == other.alias && (it.aliased || other.aliased || it.rel == other.rel) {
-				a.fail(&facts.Problem{Code: "42712", At: a.at(itemLocation(n)), Message: fmt.Sprintf("table name %q specified more than once", it.alias)})
+				a.fail(&facts.Problem{Code: "42712", At: -1, Message: fmt.Sprintf("table name %q specified more than once", it.alias)})
 			}
 		}
 	}
 	e.sc.add(items...)
-}
-
-func itemLocation(n *pg_query.Node) int32 {
-	if rv := n.GetRangeVar(); rv != nil {
-		return rv.Location
-	}
-	return -1
 }
 
 // fromItem analyses one item. left are the items to its left in a join that

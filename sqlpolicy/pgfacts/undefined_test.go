@@ -28,6 +28,7 @@ func TestProblemsAsPostgreSQLTellsThem(t *testing.T) {
 			"No aggregate function matches the given name and argument types. Perhaps you misplaced ORDER BY; ORDER BY must appear after all regular arguments of the aggregate."},
 		{"INSERT INTO scratch (id, a) VALUES (1, 'x', ^2)", "42601", "INSERT has more expressions than target columns", "", ""},
 		{"INSERT INTO scratch (id) SELECT id, ^name FROM customers", "42601", "INSERT has more expressions than target columns", "", ""},
+		{"SELECT 1 FROM customers c, orders c", "42712", `table name "c" specified more than once`, "", ""},
 		{"SELECT (^c).nope FROM customers c", "42703", `column "nope" not found in data type customers`, "", ""},
 		{"SELECT (^ROW(1, 2)).f3", "42703", `could not identify column "f3" in record data type`, "", ""},
 		{"SELECT (^id).x FROM customers", "42809", "column notation .x applied to type integer, which is not a composite type", "", ""},
