@@ -28,8 +28,9 @@ type session struct {
 	caps   uint32 // agreed with the client
 	upCaps uint32 // agreed with the upstream
 
-	cr *reader // the client's messages
-	ur *reader // the upstream's
+	cr   *reader // the client's messages
+	ur   *reader // the upstream's
+	idle idle    // that ur reads by
 
 	seq    byte // of the next packet to the client
 	useq   byte // of the next packet to the upstream
@@ -57,6 +58,8 @@ func newSession(c *client, sess protocols.Session, up protocols.Upstream, cred p
 		caps: c.login.caps, upCaps: l.caps, ur: l.r, status: l.ok.status, stmts: map[uint32]*statement{},
 	}
 	s.ur.max = limits.Row
+	s.idle.up, s.idle.cut = up, s.hangUp
+	s.ur.r = &s.idle
 	s.view.set("lower_case_table_names", "0")
 	return s
 }
@@ -91,6 +94,7 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}
 	s.up.Interrupt()
+	s.idle.wait()
 	for _, st := range s.stmts {
 		st.lose()
 	}
@@ -99,9 +103,12 @@ func (s *session) run(ctx context.Context) error {
 
 // interrupt makes the session's reads fail, whichever it waits in.
 func (s *session) interrupt() {
-	_ = s.client.SetReadDeadline(time.Unix(1, 0))
+	s.hangUp()
 	s.up.Interrupt()
 }
+
+// hangUp makes the session's reads of the client fail.
+func (s *session) hangUp() { _ = s.client.SetReadDeadline(time.Unix(1, 0)) }
 
 // upstreamError is a failure of the upstream's connection.
 type upstreamError struct{ err error }
@@ -149,14 +156,21 @@ func (s *session) say(e *wireError) {
 func (s *session) commands(ctx context.Context) error {
 	for {
 		s.cr.seq = 0
+		if s.cr.buffered() == 0 && s.idle.begin() {
+			return errUpstreamEnded
+		}
 		_, err := s.cr.next()
 		var body []byte
 		if err == nil {
 			body, err = s.cr.body()
 		}
+		s.idle.end()
 		if err != nil {
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return context.Cause(ctx)
+			case s.idle.over():
+				return errUpstreamEnded
 			}
 			return s.broken(err)
 		}
