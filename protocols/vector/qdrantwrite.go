@@ -115,7 +115,7 @@ func (o *operation) write(kind string, name facts.Name, v *httpgate.Value) error
 	verb := qdrantVerbs[kind]
 	e := o.effect(verb.action, verb.verb, name)
 	e.Filtered = picks
-	if kind == "upsert" && v.Get("update_mode").Text != "insert_only" {
+	if kind == "upsert" { // whatever its update_mode, of which older stores know nothing
 		e = o.effect(facts.Update, verb.verb, name)
 		e.Filtered = true
 	}
