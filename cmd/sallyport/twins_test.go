@@ -18,10 +18,16 @@ func startTwins(t *testing.T) *twins {
 
 func startTwinsUnder(t *testing.T, policy string) *twins {
 	t.Helper()
+	return startTwinsOf(t, policy, startTwin)
+}
+
+// startTwinsOf has the two servers started in another way.
+func startTwinsOf(t *testing.T, policy string, start func(t *testing.T, side string) *throwaway.Server) *twins {
+	t.Helper()
 	var targets []target
 	var conns []string
 	for _, side := range []string{"a", "b"} {
-		s := startTwin(t, side)
+		s := start(t, side)
 		port := freePort(t)
 		targets = append(targets, target{
 			name: "twin-" + side, port: port, password: "backend-secret",

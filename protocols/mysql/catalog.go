@@ -182,6 +182,7 @@ func (l *loader) column(r row) {
 	}
 	extra := strings.ToUpper(r.text(10))
 	c.Hidden = strings.Contains(extra, "INVISIBLE")
+	c.Virtual = strings.Contains(extra, "VIRTUAL GENERATED")
 	switch {
 	case l.c.Dialect != "mysql" || c.Default == "":
 	case strings.Contains(extra, "DEFAULT_GENERATED"):

@@ -62,7 +62,7 @@ const relationsSQL = `SELECT pg_catalog.row_to_json(r) FROM (
 				'mod', CASE WHEN a.atttypmod >= 0 THEN pg_catalog.substring(pg_catalog.format_type(a.atttypid, a.atttypmod), '\(.*\)') END, 'not_null', a.attnotnull,
 				'default', CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
 				'generated', CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-				'inline', a.attlen = -1 AND a.attstorage = 'p',
+				'virtual', a.attgenerated = 'v', 'inline', a.attlen = -1 AND a.attstorage = 'p',
 				'collation', CASE WHEN a.attcollation <> 0 AND a.attcollation <> (SELECT t.typcollation FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid) THEN (SELECT cn.nspname || '.' || co.collname FROM pg_catalog.pg_namespace cn WHERE cn.oid = co.collnamespace) END,
 				'loose_collation', NOT coalesce(co.collisdeterministic, true)) ORDER BY a.attnum)
 			FROM pg_catalog.pg_attribute a

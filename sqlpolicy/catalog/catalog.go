@@ -115,6 +115,8 @@ type Column struct {
 	Inline    bool   `json:"inline,omitempty"`
 	Default   string `json:"default,omitempty"`   // expression
 	Generated string `json:"generated,omitempty"` // expression of a generated column
+	// Virtual marks a generated column that is computed when it is read.
+	Virtual bool `json:"virtual,omitempty"`
 	// Collation is qualified, "" for the type's own.
 	Collation string `json:"collation,omitempty"`
 	// LooseCollation marks a nondeterministic collation: "equal" values may

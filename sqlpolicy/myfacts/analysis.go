@@ -49,6 +49,8 @@ type analysis struct {
 	order     order
 	positions []int
 	nested    int // queries whose rows another one reads
+	// failing says that some operation on the way may fail or warn.
+	failing bool
 	// loosePar says that parameters come from user variables: their types are
 	// not known.
 	loosePar bool

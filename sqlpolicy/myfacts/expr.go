@@ -262,6 +262,7 @@ func (a *analysis) binary(e *env, x *ast.BinaryOperationExpr, at int) value {
 // opaqueUnless is the result of an operation that may fail: it tells nothing
 // where nothing goes into it, but is noisy then too.
 func (a *analysis) opaqueUnless(p lineage.Place, what string, t typ, args ...value) value {
+	a.failing = true
 	if hidden(args) {
 		return a.opaque(p, what, t, args...)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
+	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/lineage"
 )
 
@@ -50,7 +51,7 @@ func partLength(ix catalog.IndexDef, k int) int32 {
 // where it is not understood.
 func (a *analysis) indexExpr(r *catalog.Relation, cols []column, text string) value {
 	before := a.problem
-	flow := a.schemaExpr(r, cols, text)
+	flow, _ := a.schemaExpr(r, cols, text)
 	if a.problem != before {
 		a.problem = before
 		return a.anyOf(cols)
@@ -70,24 +71,26 @@ func (a *analysis) anyOf(cols []column) value {
 }
 
 // schemaExpr is what the value of an expression of the schema over a table's
-// row depends on.
-func (a *analysis) schemaExpr(r *catalog.Relation, cols []column, text string) (flow lineage.Flow) {
+// row depends on, and whether computing it may fail.
+func (a *analysis) schemaExpr(r *catalog.Relation, cols []column, text string) (flow lineage.Flow, failing bool) {
 	a.within([]string{r.Schema}, func() {
-		outer := a.ledger
-		a.ledger = lineage.Ledger{}
+		outer, before := a.ledger, a.failing
+		a.ledger, a.failing = lineage.Ledger{}, false
 		a.stack = append(a.stack, newArm())
 		if x := a.expression(text); x != nil {
 			flow = a.expr(a.overRow(r, cols), x).Flow
 			for _, u := range a.ledger.Uses() {
+				failing = failing || u.Kind == facts.UseCode
 				for _, c := range u.Columns {
 					flow = lineage.Merge(flow, lineage.Flow{{ColumnRef: c}})
 				}
 			}
 		}
 		a.leave()
-		a.ledger = outer
+		failing = failing || a.failing
+		a.ledger, a.failing = outer, before
 	})
-	return flow.Computed()
+	return flow.Computed(), failing
 }
 
 // partMentioned says that a condition names what an index's part is made of.

@@ -289,8 +289,13 @@ func (a *analysis) generatedColumns(r *catalog.Relation, cols []column) {
 
 func (a *analysis) generatedOnce(r *catalog.Relation, base, cols []column) {
 	for i := range r.Columns {
-		if g := r.Columns[i].Generated; g != "" {
-			cols[i].Flow = lineage.Merge(cols[i].Flow, a.schemaExpr(r, base, g))
+		if r.Columns[i].Generated == "" {
+			continue
+		}
+		flow, failing := a.schemaExpr(r, base, r.Columns[i].Generated)
+		cols[i].Flow = lineage.Merge(cols[i].Flow, flow)
+		if r.Columns[i].Virtual && failing { // it is computed when it is read
+			a.ledger.Opaque(nowhere, "a generated column that may fail when it is read", lineage.Value{Flow: flow})
 		}
 	}
 }

@@ -100,6 +100,7 @@ func (a *analysis) sized(p lineage.Place, what string, pieces int, t typ, args .
 
 // opaque is the result of an operation that cannot be shown total.
 func (a *analysis) opaque(p lineage.Place, what string, t typ, args ...value) value {
+	a.failing = true
 	a.meet(args...)
 	return value{Value: a.ledger.Opaque(p, what, plains(args)...), t: t, consts: constants(args)}
 }

@@ -208,14 +208,18 @@ func (a *analysis) generatedColumns(r *catalog.Relation, cols []column) {
 			continue
 		}
 		a.within(r.DefinitionPath, func() {
-			// It was computed when the row was stored: reading it cannot fail,
-			// so the uses on the way do not count.
+			// One that was computed when the row was stored cannot fail when it is
+			// read, so that the uses on the way do not count.
 			quiet := a.ledger
 			a.ledger = lineage.Ledger{}
 			for _, x := range a.parseExprs(c.Generated) {
 				v := a.expr(overRow(r, base), x)
 				flow := lineage.Merge(v.Flow, usedColumns(a.ledger.Uses())).Computed()
 				cols[i].Flow = lineage.Merge(cols[i].Flow, flow)
+				fails := v.Noisy || slices.ContainsFunc(a.ledger.Uses(), func(u facts.Use) bool { return u.Kind == facts.UseOpaque || u.Kind == facts.UseCode })
+				if c.Virtual && fails { // it is computed when it is read
+					quiet.Opaque(lineage.Place{At: -1}, "a generated column that may fail when it is read", lineage.Value{Flow: flow})
+				}
 			}
 			a.ledger = quiet
 		})
