@@ -2,9 +2,9 @@ package mysql
 
 import (
 	"context"
-	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/protocols/internal/sqlwire"
 )
 
 // holding notices a client that goes away while its statement is held; a KILL
@@ -14,12 +14,12 @@ import (
 //
 // One serves the statements of a session until one of them is held.
 type holding struct {
-	s        *session
-	session  context.Context
-	ctx      context.Context // of admission
-	cancel   context.CancelFunc
-	watching chan struct{} // closed when nobody reads ahead any more; nil where nothing was held
-	onHold   func(protocols.Held)
+	s       *session
+	session context.Context
+	ctx     context.Context // of admission
+	cancel  context.CancelFunc
+	watch   sqlwire.Watch // over the client, once something is held
+	onHold  func(protocols.Held)
 }
 
 // watchHold is what the next statement is admitted under; end ends it.
@@ -36,44 +36,20 @@ func (s *session) watchHold(ctx context.Context) *holding {
 
 // held begins to watch the client.
 func (h *holding) held() {
-	if h.watching != nil {
-		return
+	if h.watch.Begin(h.s.cr.buffered, h.s.cr.fill, h.cancel) {
+		end := func() { h.cancel() }
+		h.s.wait.Store(&end)
 	}
-	h.watching = make(chan struct{})
-	end := func() { h.cancel() }
-	h.s.wait.Store(&end)
-	go h.s.watchClient(h.cancel, h.watching)
 }
 
 // end is called once admission has answered.
 func (h *holding) end() {
-	if h.watching == nil {
+	if !h.watch.Watching() {
 		return
 	}
 	s := h.s
 	s.wait.Store(nil)
-	_ = s.client.SetReadDeadline(time.Unix(1, 0))
-	<-h.watching
-	_ = s.client.SetReadDeadline(time.Time{})
-	if h.session.Err() != nil || s.killed.Load() { // it is over: reads must fail
-		_ = s.client.SetReadDeadline(time.Unix(1, 0))
-	}
+	h.watch.End(s.client, func() bool { return h.session.Err() != nil || s.killed.Load() })
 	h.cancel()
 	s.holding = nil // whoever has its end in hand must not end the next statement's wait
-}
-
-// watchAhead is how much a client may send while its statement is held, in
-// bytes, before its going away is not noticed any more.
-const watchAhead = 16 << 10
-
-// watchClient reads ahead until the client goes away. Nobody else reads the
-// client while admission waits.
-func (s *session) watchClient(cancel context.CancelFunc, done chan struct{}) {
-	defer close(done)
-	for s.cr.buffered() < watchAhead {
-		if err := s.cr.fill(s.cr.buffered() + 1); err != nil {
-			cancel()
-			return
-		}
-	}
 }

@@ -66,7 +66,7 @@ func TestHeldIsWhatIsSent(t *testing.T) {
 				_, _ = theirs.Write(message(kind, body))
 				notice := make([]byte, 4096)
 				_, _ = theirs.Read(notice)
-				for range 15 { // less than watchAhead
+				for range 15 { // less than sqlwire reads ahead
 					_, _ = theirs.Write(bytes.Repeat([]byte("DROP "), 200))
 				}
 				close(h.ahead)

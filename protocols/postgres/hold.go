@@ -2,9 +2,9 @@ package postgres
 
 import (
 	"context"
-	"time"
 
 	"github.com/sallyport-proxy/sallyport/protocols"
+	"github.com/sallyport-proxy/sallyport/protocols/internal/sqlwire"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
@@ -15,10 +15,8 @@ type asking struct {
 	// ctx is that of admissions, until one is held: what ends a hold ends it.
 	ctx    context.Context
 	cancel context.CancelFunc
-	// watching is closed when nobody reads the client ahead any more; nil where
-	// nothing is held.
-	watching chan struct{}
-	params   []bound // of the unit
+	watch  sqlwire.Watch // over the client, while a unit is held
+	params []bound       // of the unit
 
 	onHold func(protocols.Held)
 	fresh  func(context.Context) (*catalog.View, error)
@@ -49,11 +47,9 @@ func (a *asking) context(session context.Context) context.Context {
 // held tells the client of a hold. While it waits, the client's going away and
 // its cancel request end the wait.
 func (s *session) held(h protocols.Held) {
-	if s.asking.watching == nil { // a second hold of one statement is announced, too
-		s.asking.watching = make(chan struct{})
-		cancel := s.asking.cancel
+	cancel := s.asking.cancel
+	if s.asking.watch.Begin(s.cr.buffered, s.cr.fill, cancel) { // a second hold of one statement is announced, too
 		s.waiting.Store(&cancel)
-		go s.watchClient(cancel, s.asking.watching)
 	}
 	w := &wireError{severity: "NOTICE", code: "00000", message: "held for approval: " + h.ID,
 		detail: h.Reason, hint: "It waits until " + h.Until.UTC().Format("15:04:05 MST") + ". Approvers: sallyport approvals approve " + h.ID}
@@ -70,34 +66,13 @@ func (s *session) held(h protocols.Held) {
 // that comes late finds a context that no statement has any more.
 func (s *session) holdEnded(session context.Context) {
 	a := &s.asking
-	if a.watching == nil {
+	if !a.watch.Watching() {
 		return
 	}
 	s.waiting.Store(nil)
-	_ = s.client.SetReadDeadline(time.Unix(1, 0))
-	<-a.watching
-	_ = s.client.SetReadDeadline(time.Time{})
-	if session.Err() != nil { // it is over: reads must fail
-		_ = s.client.SetReadDeadline(time.Unix(1, 0))
-	}
+	a.watch.End(s.client, func() bool { return session.Err() != nil })
 	a.cancel()
-	a.ctx, a.cancel, a.watching = nil, nil, nil
-}
-
-// watchAhead is how much a client may send while its statement is held, in
-// bytes, before its going away is not noticed any more.
-const watchAhead = 16 << 10
-
-// watchClient reads ahead until the client goes away. Nobody else reads the
-// client while admission waits.
-func (s *session) watchClient(cancel context.CancelFunc, done chan struct{}) {
-	defer close(done)
-	for s.cr.buffered() < watchAhead {
-		if err := s.cr.fill(s.cr.buffered() + 1); err != nil {
-			cancel()
-			return
-		}
-	}
+	a.ctx, a.cancel = nil, nil
 }
 
 // cancelRequest is a client's cancel request: it ends a wait, or goes on to the
