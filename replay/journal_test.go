@@ -162,8 +162,12 @@ func TestJournalFiles(t *testing.T) {
 			check(t, j.append(event))
 			want = append(want, event...)
 			check(t, j.sync())
-			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(wholeLines(got), want) {
+			got, err := os.ReadFile(path)
+			if err != nil || !bytes.Equal(wholeLines(got), want) {
 				t.Fatalf("after %d bytes: %d, %v", len(want), len(wholeLines(got)), err)
+			}
+			if most := max(workJournal, 2*len(want), len(want)+journalStep); len(got) > most {
+				t.Errorf("after %d bytes it takes %d of the disk, more than %d", len(want), len(got), most)
 			}
 		}
 		if got, err := j.appendEvents([]byte("before")); err != nil || string(got) != "before"+string(want) {
