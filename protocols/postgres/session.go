@@ -274,7 +274,7 @@ func (s *session) parameter(name, value string) *wireError {
 			return fatal("0A000", "standard_conforming_strings must be on through the proxy", "")
 		}
 	case "client_encoding":
-		if value != "UTF8" {
+		if value != "UTF8" && value != "UNICODE" { // the one other name that is reported as it was set
 			return fatal("0A000", "client_encoding must be UTF8 through the proxy", "")
 		}
 	case "DateStyle":
