@@ -386,3 +386,19 @@ func TestCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestSettleCatchesUp: an answer that comes between the beginning of a message
+// and the decision on it counts for that decision (FETCH, sent with its DECLARE).
+func TestSettleCatchesUp(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		s := &session{q: newQueue()}
+		s.q.catchUp(s) // as a message is begun
+		done := false
+		s.q.push(&expect{kind: expectQuery})
+		s.q.later(effectFunc(func() { done = true }), false)
+		s.q.pop()
+		if ok, err := s.settle(all); !ok || err != nil || !done {
+			t.Errorf("all %v: %v, %v, done %v", all, ok, err, done)
+		}
+	}
+}
