@@ -41,7 +41,7 @@ func (a *analysis) funcCall(e *env, f *pg_query.FuncCall) value {
 		if v, ok := a.castLikeCall(e, schema, name, args, at); ok {
 			return v
 		}
-		a.undefinedFunction(schema, name, args, at, f.AggOrder != nil)
+		a.undefinedFunction(schema, name, args, at, len(f.AggOrder) > 1)
 		return value{}
 	}
 	for _, c := range callees {

@@ -14,7 +14,7 @@ import (
 
 // The errors of names that mean nothing, in PostgreSQL's own words.
 
-// undefinedFunction: ordered says that the call is an aggregate's, by ORDER BY
+// undefinedFunction: ordered says that ORDER BY with more than one value stands
 // among its arguments.
 func (a *analysis) undefinedFunction(schema, name string, args []value, at int, ordered bool) {
 	p := &facts.Problem{
@@ -151,6 +151,8 @@ func leftmost(n *pg_query.Node) int32 {
 		return x.AConst.Location
 	case *pg_query.Node_FuncCall:
 		return x.FuncCall.Location
+	case *pg_query.Node_SetToDefault:
+		return x.SetToDefault.Location
 	case *pg_query.Node_TypeCast:
 		return leftmost(x.TypeCast.Arg)
 	case *pg_query.Node_AIndirection:
