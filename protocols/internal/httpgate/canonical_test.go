@@ -47,8 +47,9 @@ func TestParseJSON(t *testing.T) {
 		` { "a" : [ 1 , 2.50 ] , "\u0062":"\u0041\/\n" } `: `{"a":[1,2.50],"b":"A/\n"}`,
 		`[]`: `[]`, `{}`: `{}`, `null`: `null`, `18446744073709551615`: `18446744073709551615`, `"é"`: `"é"`, `"\ud83d\ude00"`: `"😀"`, `[1,"a"]`: `[1,"a"]`,
 		`-0`: `-0`,
-		`[` + strings.Repeat("1 ,", fewNumbers) + `2,"a"]`: `[` + strings.Repeat("1,", fewNumbers) + `2,"a"]`,
-		`[` + strings.Repeat("1 ,", 5000) + `2]`:           `[` + strings.Repeat("1,", 5000) + `2]`,
+		`[` + strings.Repeat("1 ,", fewNumbers) + `2,"a"]`:                                            `[` + strings.Repeat("1,", fewNumbers) + `2,"a"]`,
+		`[` + strings.Repeat("1 ,", 5000) + `2]`:                                                      `[` + strings.Repeat("1,", 5000) + `2]`,
+		`[` + strings.Repeat("-0.1234567,0.12345678,1.123456789012345,1.1234567890123456,", 9) + `1]`: `[` + strings.Repeat("-0.1234567,0.12345678,1.123456789012345,1.1234567890123456,", 9) + `1]`,
 	} {
 		v, err := ParseJSON([]byte(in), 100)
 		if err != nil || string(v.Raw) != want {
@@ -61,7 +62,7 @@ func TestParseJSON(t *testing.T) {
 		"\xef\xbb\xbf{}", "\"\xff\"", `"\ud800"`, `"a\u0000"`, `1e400`, `[1e400]`, `{'a':1}`, `{"a":1,}`, `[1,]`, `NaN`, `01`, `+1`, `// x
 {}`, deep(101), `{"a":` + deep(100) + `}`,
 		`{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8,"i":9,"I":10}`,
-		`[` + strings.Repeat("1,", 5000) + `"a"]`, `[` + strings.Repeat("1,", 50) + `01]`, `[` + strings.Repeat("1,", 50) + `1e400]`, `[` + strings.Repeat("1,", 50) + `]`,
+		`[` + strings.Repeat("1,", 5000) + `"a"]`, `[` + strings.Repeat("1,", 50) + `01]`, `[` + strings.Repeat("0.1234567,", 50) + `0.1234567.8,` + strings.Repeat("1,", 50) + `1]`, `[` + strings.Repeat("0.1234567,", 50) + `.5,` + strings.Repeat("1,", 50) + `1]`, `[` + strings.Repeat("1,", 50) + `1e400]`, `[` + strings.Repeat("1,", 50) + `]`,
 		`[` + strings.Repeat("1,", 50) + `1 2]`, `[` + strings.Repeat("1,", 50) + `1` + strings.Repeat("0", 1001) + `]`,
 	} {
 		if v, err := ParseJSON([]byte(in), 100); err == nil {
