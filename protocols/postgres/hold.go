@@ -12,7 +12,8 @@ import (
 // asking is what admission gets of a session with each unit. It is made once
 // and not for each; one unit is admitted at a time.
 type asking struct {
-	// ctx is that of admissions, until one is held: what ends a hold ends it.
+	// ctx is that of admissions, until one is held: what ends a hold ends it. It
+	// is kept here because making one for each statement costs what deciding does.
 	ctx    context.Context
 	cancel context.CancelFunc
 	watch  sqlwire.Watch // over the client, while a unit is held
