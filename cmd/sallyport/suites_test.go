@@ -152,7 +152,7 @@ func TestDriverSuites(t *testing.T) {
 			"PYTHONDONTWRITEBYTECODE=1", "PSYCOPG2_TEST_FAST=1", "PSYCOPG2_TESTDB="+database,
 			fmt.Sprintf("PGX_TEST_DATABASE=host=127.0.0.1 port=%d user=%s password=%s dbname=%s sslmode=disable", port, user, password, database))
 	}
-	listed := readSuiteList(t)
+	listed := readReviewed(t, "suites.txt")
 	for _, suite := range driverSuites {
 		mine := map[string]string{}
 		for name, reason := range listed {
@@ -220,13 +220,13 @@ func excerpt(out, name string) string {
 	return out[max(0, from):min(len(out), at+600)]
 }
 
-// readSuiteList reads the reviewed differences. A line that ends in a colon
-// names a suite; those below it are "test: reason", with "suite: test" as the
-// key here.
-func readSuiteList(t *testing.T) map[string]string {
+// readReviewed reads a list of reviewed differences, "what differs: reason". A
+// line that ends in a colon names what those below it are of, with "suite: test"
+// as the key here.
+func readReviewed(t *testing.T, file string) map[string]string {
 	t.Helper()
 	listed, suite := map[string]string{}, ""
-	for line := range strings.Lines(readFile(t, clientFile("suites.txt"))) {
+	for line := range strings.Lines(readFile(t, clientFile(file))) {
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -235,10 +235,13 @@ func readSuiteList(t *testing.T) map[string]string {
 			continue
 		}
 		name, reason, ok := strings.Cut(line, ": ")
-		if !ok || suite == "" {
-			t.Fatalf("testdata/clients/suites.txt: no reason in %q", line)
+		if !ok {
+			t.Fatalf("testdata/clients/%s: no reason in %q", file, line)
 		}
-		listed[suite+": "+name] = reason
+		if suite != "" {
+			name = suite + ": " + name
+		}
+		listed[name] = reason
 	}
 	return listed
 }
