@@ -71,7 +71,7 @@ func (s driverSuite) run(t *testing.T, env []string, test string) (map[string]st
 		skip = "^(" + strings.Join(ended, "|") + "|" + strings.Trim(s.skip, "^$") + ")$"
 	}
 	if len(results) == 0 {
-		t.Fatalf("%s ran no test (run `make setup-tests`):\n%s", s.name, all)
+		t.Errorf("%s ran no test (run `make setup-tests`):\n%s", s.name, all)
 	}
 	return results, all
 }
@@ -86,7 +86,8 @@ func (s driverSuite) output(t *testing.T, env []string, test, skip string) strin
 	case s.program == "":
 		script, err := filepath.Abs(clientFile("unittests.py"))
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return ""
 		}
 		program, args = filepath.Join(cacheDir(t), "python", "bin", "python"), []string{script, test}
 		if test == "" {
