@@ -63,7 +63,8 @@ func (t *ticket) taken(m *meter, u facts.Usage) (facts.Spent, error) {
 	return out, nil
 }
 
-// Used charges what the model took: it has been taken, whatever is left.
+// Used charges what the model took: it has been taken, whatever is left. The
+// rest of what was reserved is given back.
 func (t *ticket) Used(u facts.Usage) error {
 	t.usage = &u
 	for i := range t.meters {
@@ -80,6 +81,7 @@ func (t *ticket) Used(u facts.Usage) error {
 			}
 		}
 		held.Tokens, held.Cost = max(0, held.Tokens-total.Tokens), max(0, held.Cost-total.Cost)
+		m.giveBackTokens(t.session)
 	}
 	return nil
 }

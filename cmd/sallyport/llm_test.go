@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -443,6 +444,40 @@ func TestLLMReservations(t *testing.T) {
 	}
 	if status, got := p.ask(t, "metered", "POST", "/v1/chat/completions", body); status != 200 {
 		t.Errorf("after the reservations were given back: %d %s", status, got)
+	}
+}
+
+// TestLLMStreamGivesBack: a client that has read a stream's end finds given
+// back what it had reserved, also where the backend is slow to end its answer.
+func TestLLMStreamGivesBack(t *testing.T) {
+	t.Parallel()
+	d := startDouble(t)
+	p := startLLM(t, llmPolicy, d.URL)
+	release := make(chan struct{})
+	defer close(release)
+	d.set(func(w http.ResponseWriter, _, _ string) {
+		sayEvents(`data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10}}`+"\n\n", "data: [DONE]\n\n")(w, "", "")
+		<-release
+	})
+	req, err := http.NewRequestWithContext(t.Context(), "POST", p.url+"/v1/chat/completions", strings.NewReader(`{"model":"tiny","max_tokens":6000,"stream":true,"messages":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer metered-token")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	for in := bufio.NewScanner(resp.Body); in.Text() != "data: [DONE]"; {
+		if !in.Scan() {
+			t.Fatalf("the stream ended before its end: %v", in.Err())
+		}
+	}
+	d.set(say(`{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10}}`))
+	if status, got := p.ask(t, "metered", "POST", "/v1/chat/completions", `{"model":"tiny","max_tokens":6000,"messages":[]}`); status != 200 {
+		t.Errorf("%d %s", status, got)
 	}
 }
 

@@ -17,6 +17,7 @@ type stream struct {
 	usage *facts.Usage
 	size  int  // bytes of data so far
 	ended bool // the API's own end was seen
+	paid  bool // what the model has taken was charged
 	buf   []byte
 }
 
@@ -30,13 +31,7 @@ func (o *operation) events(a *httpgate.Answer) (err error) {
 	} else {
 		s.chat = &chunks{pieces: pieces{d: o.detector}, stripUsage: !o.usage}
 	}
-	defer func() {
-		u := o.counted(s.size)
-		if s.usage != nil {
-			u = *s.usage
-		}
-		err = errors.Join(err, used(a.Ticket, u))
-	}()
+	defer func() { err = errors.Join(err, s.charge()) }()
 	r := newEventReader(a.Body, min(a.Limits.Message, a.Limits.Row))
 	for {
 		ev, err := r.next()
@@ -60,6 +55,26 @@ func (o *operation) events(a *httpgate.Answer) (err error) {
 	}
 }
 
+// charge charges what the model has taken, once.
+func (s *stream) charge() error {
+	if s.paid {
+		return nil
+	}
+	s.paid = true
+	u := s.o.counted(s.size)
+	if s.usage != nil {
+		u = *s.usage
+	}
+	return used(s.a.Ticket, u)
+}
+
+// end is charged for before the client hears of it: its next request finds
+// given back what this one had reserved.
+func (s *stream) end() error {
+	s.ended = true
+	return s.charge()
+}
+
 // event writes one.
 func (s *stream) event(ev *event) error {
 	switch {
@@ -69,7 +84,6 @@ func (s *stream) event(ev *event) error {
 		ev.Data = nil
 		return s.write(ev)
 	case string(ev.Data) == "[DONE]":
-		s.ended = true
 		if s.chat != nil {
 			for _, b := range s.chat.close() {
 				if err := s.write(&event{Data: b}); err != nil {
@@ -77,7 +91,12 @@ func (s *stream) event(ev *event) error {
 				}
 			}
 		}
+		if err := s.end(); err != nil {
+			return err
+		}
 		return s.write(ev)
+	case s.paid:
+		return httpgate.Broken("the upstream's stream is not what its API promises", errors.New("it goes on behind its end"))
 	}
 	v, err := httpgate.ParseJSON(ev.Data, 127)
 	if err != nil || v.Kind != '{' {
@@ -90,8 +109,12 @@ func (s *stream) event(ev *event) error {
 		out = s.chat.rewrite(v)
 	} else {
 		s.note(v.Get("response").Get("usage"))
-		s.ended = s.ended || terminal(v.Get("type").Text)
 		out = s.resp.rewrite(v)
+		if terminal(v.Get("type").Text) {
+			if err := s.end(); err != nil {
+				return err
+			}
+		}
 	}
 	for i, b := range out {
 		e := *ev
