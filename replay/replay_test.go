@@ -307,24 +307,25 @@ func TestWhichEvent(t *testing.T) {
 
 // TestNewer: what a later version wrote is refused, not misread.
 func TestNewer(t *testing.T) {
+	now, later := fmt.Appendf(nil, `"version":%d`, Version), fmt.Appendf(nil, `"version":%d`, Version+1)
 	d, pub := testDir(t, shapes(t)[0])
 	path := session(t, d, "s1", 1, false)
 	journal, err := os.ReadFile(Journal(path))
 	check(t, err)
-	check(t, os.WriteFile(Journal(path), bytes.Replace(journal, []byte(`"version":3`), []byte(`"version":4`), 1), 0o600))
-	if err := Read(path, nil, func(*Event) error { return nil }); err == nil || !strings.Contains(err.Error(), "version 4") {
-		t.Errorf("an open event of version 4: %v", err)
+	check(t, os.WriteFile(Journal(path), bytes.Replace(journal, now, later, 1), 0o600))
+	if err := Read(path, nil, func(*Event) error { return nil }); err == nil || !strings.Contains(err.Error(), fmt.Sprint("version ", Version+1)) {
+		t.Errorf("an open event of a later version: %v", err)
 	}
 	sealed := session(t, d, "s2", 1, true)
 	b, err := os.ReadFile(sealed)
 	check(t, err)
 	content, err := decompress(b[:len(b)-checkLength])
 	check(t, err)
-	at := bytes.LastIndex(content, []byte(`"version":3`))
-	content[at+len(`"version":`)] = '4'
+	at := bytes.LastIndex(content, now)
+	copy(content[at:], later)
 	check(t, os.WriteFile(sealed, withCheck(d.zstd.EncodeAll(content, nil)), 0o600))
-	if r, err := Verify(sealed, pub, nil); err != nil || r.OK() || !strings.Contains(r.Findings[0].Message, "version 4") {
-		t.Errorf("a seal of version 4: %+v, %v", r, err)
+	if r, err := Verify(sealed, pub, nil); err != nil || r.OK() || !strings.Contains(r.Findings[0].Message, fmt.Sprint("version ", Version+1)) {
+		t.Errorf("a seal of a later version: %+v, %v", r, err)
 	}
 }
 
