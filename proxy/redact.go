@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -94,22 +95,22 @@ func redactParams(hide hider, params []facts.Param, secret []int) ([]facts.Param
 
 // storeCatalog keeps a schema beside the transcripts, once, under its hash.
 func (e *Engine) storeCatalog(c *catalog.Catalog) (string, error) {
-	h := c.Hash()
+	h, form := c.Encode()
 	if _, ok := e.stored.Load(h); ok {
 		return h, nil
 	}
 	path := filepath.Join(e.config.Transcripts.Dir, "catalogs", h+".json.zst")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		b, err := json.Marshal(c)
+		if form == nil {
+			if form, err = json.Marshal(c); err != nil {
+				return "", err
+			}
+		}
+		enc, err := catalogEncoder()
 		if err != nil {
 			return "", err
 		}
-		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return "", err
-		}
-		defer enc.Close()
-		if err := writeOnce(path, enc.EncodeAll(b, nil)); err != nil {
+		if err := writeOnce(path, enc.EncodeAll(form, nil)); err != nil {
 			return "", err
 		}
 	} else if err != nil {
@@ -118,6 +119,12 @@ func (e *Engine) storeCatalog(c *catalog.Catalog) (string, error) {
 	e.stored.Store(h, true)
 	return h, nil
 }
+
+// catalogEncoder packs schemas. A new one's tables would cost as much as the
+// packing, with each DDL statement.
+var catalogEncoder = sync.OnceValues(func() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+})
 
 func writeOnce(path string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -232,15 +232,24 @@ type Type struct {
 
 // Hash identifies the catalog's content: hex SHA-256 of its JSON form. It is
 // computed once, at the first call after Index; safe for concurrent use.
-func (c *Catalog) Hash() string { return c.idx.hash() }
+func (c *Catalog) Hash() string {
+	hash, _ := c.Encode()
+	return hash
+}
 
-func (c *Catalog) computeHash() string {
-	b, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // the type has nothing that JSON cannot hold
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
+// Encode is Hash and, at the call that computes it, the JSON form as well: who
+// keeps a schema needs both, and each pass over a large one takes
+// milliseconds. At any other call form is nil.
+func (c *Catalog) Encode() (hash string, form []byte) {
+	c.idx.hashed.Do(func() {
+		var err error
+		if form, err = json.Marshal(c); err != nil {
+			panic(err) // the type has nothing that JSON cannot hold
+		}
+		sum := sha256.Sum256(form)
+		c.idx.hash = hex.EncodeToString(sum[:])
+	})
+	return c.idx.hash, form
 }
 
 // View is a catalog as one session resolves names in it, with the objects and

@@ -6,7 +6,8 @@ import (
 )
 
 type index struct {
-	hash      func() string
+	hashed    sync.Once
+	hash      string
 	relations map[[2]string]*Relation
 	byOID     map[uint32]*Relation
 	functions map[string][]*Function
@@ -20,7 +21,6 @@ type index struct {
 // Index prepares c for look-ups. It must be called once, before c is shared.
 func (c *Catalog) Index() *Catalog {
 	x := &index{
-		hash:      sync.OnceValue(c.computeHash),
 		relations: make(map[[2]string]*Relation, len(c.Relations)),
 		byOID:     make(map[uint32]*Relation, len(c.Relations)),
 		functions: make(map[string][]*Function, len(c.Functions)),
