@@ -75,7 +75,7 @@ func start(ctx context.Context, o options) (s *servers, end func(), err error) {
 
 	many, err := throwaway.PgBouncer(ctx, throwaway.BouncerOptions{Upstream: pg, Users: map[string]string{role: secret}, Settings: map[string]string{
 		"auth_type": "trust", "max_client_conn": strconv.Itoa(o.idle + 100), "default_pool_size": "150", "listen_backlog": "1024",
-		"ignore_startup_parameters": "search_path,statement_timeout,lock_timeout",
+		"ignore_startup_parameters": "search_path,statement_timeout,lock_timeout,jit",
 	}})
 	if err != nil {
 		return nil, nil, err
