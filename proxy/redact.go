@@ -4,20 +4,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/sallyport-proxy/sallyport/replay"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy"
-	"github.com/sallyport-proxy/sallyport/sqlpolicy/catalog"
 	"github.com/sallyport-proxy/sallyport/sqlpolicy/facts"
 )
 
@@ -93,51 +84,42 @@ func redactParams(hide hider, params []facts.Param, secret []int) ([]facts.Param
 	return out, nil
 }
 
-// storeCatalog keeps a schema beside the transcripts, once, under its hash.
-func (e *Engine) storeCatalog(c *catalog.Catalog) (string, error) {
-	h, form := c.Encode()
-	if _, ok := e.stored.Load(h); ok {
-		return h, nil
+// hideFound is the text with what the policy's detectors find in it hidden.
+func (e *Engine) hideFound(text string) string {
+	p := e.policy.Load()
+	d, err := p.Detector(p.Detects(), e.keys.Hash)
+	if err != nil {
+		return "…" // who knows what it holds
 	}
-	path := filepath.Join(e.config.Transcripts.Dir, "catalogs", h+".json.zst")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if form == nil {
-			if form, err = json.Marshal(c); err != nil {
-				return "", err
-			}
-		}
-		enc, err := catalogEncoder()
-		if err != nil {
-			return "", err
-		}
-		if err := writeOnce(path, enc.EncodeAll(form, nil)); err != nil {
-			return "", err
-		}
-	} else if err != nil {
-		return "", err
+	found := d.FindNested([]byte(text))
+	for i := len(found) - 1; i >= 0; i-- {
+		f := found[i]
+		text = text[:f.From] + e.hidden(text[f.From:f.To]) + text[f.To:]
 	}
-	e.stored.Store(h, true)
-	return h, nil
+	return text
 }
 
-// catalogEncoder packs schemas. A new one's tables would cost as much as the
-// packing, with each DDL statement.
-var catalogEncoder = sync.OnceValues(func() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
-})
-
-func writeOnce(path string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
+// hideLiterals is the text with what stands between quotes hidden, where any
+// class is defined. It only ever hides too much.
+func (e *Engine) hideLiterals(text string) string {
+	first := strings.IndexAny(text, "'\"$")
+	if len(e.policy.Load().Columns) == 0 || first < 0 {
+		return bound(text, 64<<10)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
-	if err != nil {
-		return err
+	// Where a quote need not begin or end a constant, all behind the first one
+	// is hidden.
+	if strings.ContainsAny(text, "\"$\\#") || strings.Contains(text, "--") || strings.Contains(text, "/*") {
+		return bound(text[:first], 64<<10) + "…"
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	var b strings.Builder
+	in := false
+	for _, part := range strings.SplitAfter(bound(text, 64<<10), "'") {
+		if in {
+			b.WriteString("…'")
+		} else {
+			b.WriteString(part)
+		}
+		in = !in
 	}
-	return os.Rename(f.Name(), path)
+	return b.String()
 }
